@@ -1,0 +1,61 @@
+# make results [STUDY=quickstart] [CORES=all]   the whole study, then its tables
+# make test                                     the tests
+# make check                                    tests, ruff, mypy, snakefmt, snakemake --lint
+# TORCH=cpu takes torch from PyTorch's CPU index; otherwise from the configured registry, which
+# gives a GPU build of about 3 GB on Linux x86-64.
+
+STUDY ?= quickstart
+CORES ?= all
+TORCH ?= default
+TORCH_VERSION := 2.13.0
+PYTORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.13,\
+	$(shell $(p) -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $(p))))
+
+.PHONY: results test check lock clean
+
+results: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
+	@$(BIN)/ledger show --study $(STUDY)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --no-format-shell --check Snakefile workflow
+	$(BIN)/snakemake --lint --config study=smoke
+	$(BIN)/snakemake --lint --config study=quickstart
+
+$(READY): requirements.lock pyproject.toml Makefile
+	@test -n "$(PYTHON)" || { echo "lora-ledger needs Python 3.11, 3.12 or 3.13 and found none." \
+		"Debian/Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.12;" \
+		"or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module." \
+		"Debian/Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@rm -f $(READY)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH),cpu)
+	$(BIN)/python -m pip install --quiet torch==$(TORCH_VERSION) --index-url $(PYTORCH_CPU_INDEX)
+else
+	@echo "Installing torch $(TORCH_VERSION) (a GPU build, about 3 GB, on Linux x86-64;" \
+		"'make TORCH=cpu' takes the CPU build of about 200 MB)."
+	$(BIN)/python -m pip install --quiet torch==$(TORCH_VERSION)
+endif
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $(READY)
+
+# Rewrites requirements.lock and the pins of envs/ from pyproject.toml; needs `uv` on the path.
+lock:
+	python3 envs/lock.py
+
+clean:
+	rm -rf $(VENV) .snakemake .mypy_cache .ruff_cache .pytest_cache

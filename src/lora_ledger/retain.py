@@ -1,0 +1,246 @@
+"""Stage `retain`: how well a cell still predicts general text and answers general questions.
+
+In: the study, the model folder, the cell's folder (none for `base`), folders of held-out texts
+and of multiple-choice corpora. Out: a record with nats and bytes of each document and of each
+item's choices, and a table of every choice. lm-eval makes the requests and the accuracies.
+It compares nothing with the base; `tabulate` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .digests import code_digest
+from .inference.provenance import identity, settle, status, token_id
+from .records import Record, write_bytes_atomic, write_record
+from .study import KeyProblem, RetainChoices, RetainText, Study, require
+from .study_file import StudyError, load
+from .tasks import describe
+
+if TYPE_CHECKING:
+    from .inference.language_model import LedgerModel
+
+COLUMNS = (
+    "task", "item", "choice", "gold", "loglikelihood", "tokens", "characters", "bytes",
+)  # fmt: skip
+
+
+def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[str, str]]:
+    """(id, text) of documents in stored order, up to `kilobytes` x 1024 UTF-8 bytes.
+
+    The last document is cut at the limit, at the end of a whole character.
+    """
+    left = kilobytes * 1024
+    chosen = []
+    for row in rows:
+        text = row["text"].encode()[:left].decode(errors="ignore")
+        if not text:
+            break
+        chosen.append((row["id"], text))
+        left -= len(text.encode())
+    return chosen
+
+
+def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, Any]:
+    """Nats, bytes and tokens of each held-out document of the split `test`, each by itself.
+
+    A document is scored in windows of `sequence_length` tokens; the prefix token stands before
+    its first.
+    """
+    from .corpora.store import load as load_rows
+
+    documents = held_out(load_rows(folder, "test"), what.kilobytes)
+    scores = lm.rolling([text for _, text in documents], what.sequence_length)
+    return {
+        "documents": [name for name, _ in documents],
+        "nats": [-nats for nats, _ in scores],
+        "bytes": [len(text.encode()) for _, text in documents],
+        "tokens": [tokens for _, tokens in scores],
+    }
+
+
+def measure_choices(
+    lm: LedgerModel, name: str, folder: Path, what: RetainChoices
+) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """A task's items as the record holds them, and a row of COLUMNS for each choice.
+
+    Accuracies are lm-eval's: `acc` by the largest summed log-likelihood, `acc_norm` after
+    division by the choice's characters. The cross-entropy of an item is
+    -log(exp(l_gold) / sum_j exp(l_j)) over the summed log-likelihoods l, in nats.
+    """
+    from .tasks.loading import build
+
+    task = build(what.task, folder, what.num_fewshot)
+    chosen = task.chosen(what.limit)
+    requests = [request for i in chosen for request in task.instances[i]]
+    answers = iter(lm.loglikelihood(requests))
+    found: dict[str, list[Any]] = {
+        key: [] for key in ("items", "gold", "acc", "acc_norm", "cross_entropy")
+    }
+    rows = []
+    for i in chosen:
+        document, instances = task.documents[i], task.instances[i]
+        results = [next(answers) for _ in instances]
+        metrics = task.task.process_results(document, results)
+        gold = int(task.task.doc_to_target(document))
+        values = [nats for nats, _ in results]
+        found["items"].append(document["id"])
+        found["gold"].append(gold)
+        found["acc"].append(int(metrics["acc"]))
+        found["acc_norm"].append(int(metrics["acc_norm"]))
+        found["cross_entropy"].append(cross_entropy(values, gold))
+        for j, (request, choice) in enumerate(
+            zip(instances, task.task.doc_to_choice(document), strict=True)
+        ):
+            tokens = len(lm.encode(*request.args)[1])
+            size = len(choice.encode())
+            rows.append(
+                (name, document["id"], j, int(j == gold), values[j], tokens, len(choice), size)
+            )
+    return found, rows
+
+
+def cross_entropy(values: Sequence[float], gold: int) -> float:
+    """-log softmax(values)[gold], in nats."""
+    from math import exp, log
+
+    top = max(values)
+    return log(sum(exp(value - top) for value in values)) + top - values[gold]
+
+
+def items_gz(rows: Iterable[Sequence[Any]], columns: Sequence[str] = COLUMNS) -> bytes:
+    """A gzipped CSV table, the same bytes whenever it is written."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def retain(
+    study: Study,
+    cell: str,
+    model_dir: Path,
+    trained: Path | None,
+    texts: Mapping[str, Path],
+    choices: Mapping[str, Path],
+    out: Path,
+    items: Path,
+) -> Record:
+    """Write the record `out` and the table `items`; a diverged cell passes its status on.
+
+    Raises KeyProblem for a name that the study's evaluation lacks.
+    """
+    for name in texts:
+        require("--text", name, study.evaluation.texts, "one of evaluation.texts")
+    for name in choices:
+        require("--choices", name, study.evaluation.choices, "one of evaluation.choices")
+    what_texts = {name: study.evaluation.texts[name] for name in texts}
+    what_choices = {name: study.evaluation.choices[name] for name in choices}
+    settings: dict[str, Any] = {
+        "texts": {name: what.model_dump(mode="json") for name, what in what_texts.items()},
+        "choices": {
+            name: {**what.model_dump(mode="json"), "task": asdict(describe(what.task))}
+            for name, what in what_choices.items()
+        },
+    }
+    common: dict[str, Any] = {
+        "stage": "retain",
+        "cell": cell,
+        "code": code_digest("retain"),
+        "inputs": {
+            "model": identity(model_dir),
+            **({"train": identity(trained)} if trained else {}),
+            **{f"text.{name}": identity(folder) for name, folder in texts.items()},
+            **{f"choices.{name}": identity(folder) for name, folder in choices.items()},
+        },
+    }
+    if status(trained) == "diverged":
+        write_bytes_atomic(items, items_gz([]))
+        return write_record(out, **common, settings=settings, results={}, status="diverged")
+
+    from .inference.language_model import LedgerModel
+    from .inference.loading import load_cell
+
+    started = time.perf_counter()
+    resolved = settle(study.compute)
+    precision: Any = resolved["evaluate"]
+    model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
+    roles = study.model_entry().tokens
+    lm = LedgerModel(
+        model,
+        tokenizer,
+        prefix_id=token_id(tokenizer, "prefix", roles.prefix),
+        end_ids=[],
+        batch_size=study.evaluation.batch_size,
+    )
+    loaded = time.perf_counter()
+    measured = {name: measure_text(lm, texts[name], what) for name, what in what_texts.items()}
+    answered = {
+        name: measure_choices(lm, name, choices[name], what) for name, what in what_choices.items()
+    }
+    write_bytes_atomic(items, items_gz(row for _, rows in answered.values() for row in rows))
+    return write_record(
+        out,
+        **common,
+        settings={
+            **settings,
+            "precision": resolved["evaluate"],
+            "device": resolved["device"],
+            "tokens": roles.model_dump(),
+        },
+        results={"texts": measured, "choices": {n: found for n, (found, _) in answered.items()}},
+        run={
+            "start_seconds": round(loaded - started, 2),
+            "measure_seconds": round(time.perf_counter() - loaded, 2),
+            "threads": study.compute.threads,
+        },
+    )
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    """NAME=FOLDER as a pair; ArgumentTypeError for anything else."""
+    name, sign, folder = text.partition("=")
+    if not (name and sign and folder):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=FOLDER")
+    return name, Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lora_ledger.retain", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--cell", required=True, help="the label in the record")
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--trained", type=Path, help="the cell's folder; none for base")
+    parser.add_argument("--text", action="append", default=[], type=named_folder)
+    parser.add_argument("--choices", action="append", default=[], type=named_folder)
+    parser.add_argument("--out", required=True, type=Path, help="FILE.json")
+    parser.add_argument("--items", required=True, type=Path, help="FILE.csv.gz")
+    args = parser.parse_args()
+    try:
+        retain(
+            load(args.study),
+            args.cell,
+            args.model,
+            args.trained,
+            dict(args.text),
+            dict(args.choices),
+            args.out,
+            args.items,
+        )
+    except (StudyError, KeyProblem, ValueError, FileNotFoundError) as error:
+        print(f"retain: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

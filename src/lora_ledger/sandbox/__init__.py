@@ -1,0 +1,1 @@
+"""The sandbox: generated code runs here, in a confined process, and nowhere else."""

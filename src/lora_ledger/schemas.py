@@ -1,0 +1,24 @@
+"""Write the JSON schemas of studies and records; a test fails when the files differ.
+
+In: the pydantic models. Out: `workflow/schemas/*.json`, which editors use to check study files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .records import Record, write_text_atomic
+from .study import Study
+
+FOLDER = Path("workflow/schemas")
+
+
+def main() -> None:
+    for name, model in (("study", Study), ("record", Record)):
+        text = json.dumps(model.model_json_schema(), indent=1) + "\n"
+        write_text_atomic(FOLDER / f"{name}.schema.json", text)
+
+
+if __name__ == "__main__":
+    main()

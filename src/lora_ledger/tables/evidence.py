@@ -1,0 +1,120 @@
+"""The records of a study, put in their places.
+
+In: a `Study` and the paths of records.
+Out: `Evidence`: records by cell, by (run, cell) and by (setting, method), each cell known to the
+study. It reads records only and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..plan import BASE, Cell, cells
+from ..records import Record, read_record
+from ..study import Study, nearest
+
+
+class EvidenceError(ValueError):
+    """A record that does not belong to the study, or does not fit the others."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`score` and `diversity` are keyed (run of `evaluation.generate`, cell label)."""
+
+    study: Study
+    cells: tuple[Cell, ...]
+    train: dict[str, Record]
+    retain: dict[str, Record]
+    score: dict[tuple[str, str], Record]
+    diversity: dict[tuple[str, str], Record]
+    select: dict[tuple[str, str], Record]
+
+    def of_setting(self, setting: str) -> list[Cell]:
+        """The setting's cells that have a training record, in the study's order."""
+        return [c for c in self.cells if c.setting == setting and c.label in self.train]
+
+    def diverged(self, label: str) -> bool:
+        return label in self.train and self.train[label].status == "diverged"
+
+    def ids(self) -> dict[str, str]:
+        """The id of every record, for the inputs of what is made from them."""
+        found = {f"train/{label}": record.id for label, record in self.train.items()}
+        found |= {f"retain/{label}": record.id for label, record in self.retain.items()}
+        for stage, records in (
+            ("score", self.score),
+            ("diversity", self.diversity),
+            ("select", self.select),
+        ):
+            found |= {f"{stage}/{a}/{b}": record.id for (a, b), record in records.items()}
+        return found
+
+
+def gather(
+    study: Study,
+    *,
+    train: Sequence[Path] = (),
+    retain: Sequence[Path] = (),
+    score: Sequence[Path] = (),
+    diversity: Sequence[Path] = (),
+    select: Sequence[Path] = (),
+) -> Evidence:
+    """Read and place records; raises EvidenceError naming the file that fits nowhere."""
+    known = tuple(cells(study))
+    labels = [BASE, *(c.label for c in known)]
+    pairs = {f"{s}/{m}": (s, m) for s in study.settings for m in study.methods}
+    runs = list(study.evaluation.generate)
+
+    def place(path: Path, names: Sequence[str], what: str, label: str) -> str:
+        if label not in names:
+            near = nearest(label, names)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise EvidenceError(
+                f"{path}: found the {what} {label!r}, expected one of the study {study.name!r}"
+                f"{hint}; leave the file out or run the stage again"
+            )
+        return label
+
+    def by_cell(paths: Sequence[Path], stage: str) -> dict[str, Record]:
+        found = [(path, _read(path, stage)) for path in paths]
+        return {place(path, labels, "cell", record.cell): record for path, record in found}
+
+    def by_run(paths: Sequence[Path], stage: str) -> dict[tuple[str, str], Record]:
+        found: dict[tuple[str, str], Record] = {}
+        for path in paths:
+            record = _read(path, stage)
+            label = place(path, labels, "cell", record.cell)
+            found[place(path, runs, "run", _run_of(path, record, runs)), label] = record
+        return found
+
+    selected: dict[tuple[str, str], Record] = {}
+    for path in select:
+        record = _read(path, "select")
+        name = record.cell if record.cell in pairs else f"{path.parent.name}/{path.stem}"
+        selected[pairs[place(path, list(pairs), "setting and method", name)]] = record
+    return Evidence(
+        study,
+        known,
+        by_cell(train, "train"),
+        by_cell(retain, "retain"),
+        by_run(score, "score"),
+        by_run(diversity, "diversity"),
+        selected,
+    )
+
+
+def _read(path: Path, stage: str) -> Record:
+    record = read_record(path)
+    if record.stage != stage:
+        raise EvidenceError(f"{path}: found a record of {record.stage}, expected one of {stage}")
+    return record
+
+
+def _run_of(path: Path, record: Record, runs: Sequence[str]) -> str:
+    """The run's name from the settings, else the folder above `<cell>.json`."""
+    for key in ("run", "name"):
+        if record.science.settings.get(key) in runs:
+            return str(record.science.settings[key])
+    return path.parents[record.cell.count("/")].name

@@ -1,0 +1,1 @@
+"""Training: optimisers, schedules, batching, loss, checkpoints, and the loop that joins them."""

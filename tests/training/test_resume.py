@@ -1,0 +1,161 @@
+"""A run that is killed and started again ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lora_ledger.records import Record
+from lora_ledger.study import Study
+from lora_ledger.train import train
+from lora_ledger.training import checkpoints
+from lora_ledger.training.core import Job
+from lora_ledger.training.trainer import CellTrainer
+
+# 600 tokens at 4 x 31 a step are 5 steps, with checkpoints after steps 2 and 4.
+MICRO_BATCHES = 2
+
+
+def die(*_: Any, **__: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose call `number` (from 1) kills the process instead."""
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return die() if calls == number else function(*args, **kwargs)
+
+    return counted
+
+
+def half_written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`save` that leaves the first half of its file and kills the process."""
+
+    def save(obj: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        function(obj, path, *args, **kwargs)
+        os.truncate(path, Path(path).stat().st_size // 2)
+        die()
+
+    return save
+
+
+def run_and_die(study: Study, job: Job, out: Path, when: str) -> None:
+    torch.set_num_threads(1)
+    if when == "first step":
+        CellTrainer.compute_loss = at_call(2, CellTrainer.compute_loss)
+    elif when == "mid-run":
+        CellTrainer.compute_loss = at_call(3 * MICRO_BATCHES + 2, CellTrainer.compute_loss)
+    elif when == "first checkpoint":
+        torch.save = half_written(torch.save)
+    elif when == "second checkpoint":
+        checkpoints.complete = at_call(2, checkpoints.complete)
+    elif when == "record":
+        import lora_ledger.train as stage
+
+        stage.write_record = die
+    train(study, job, out)
+
+
+def killed(study: Study, job: Job, out: Path, when: str) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=run_and_die, args=(study, job, out, when)
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def outcome(record: Record) -> tuple[Any, ...]:
+    results = record.results
+    return (
+        record.id,
+        results["weights"]["sha256"],
+        results["loss_curve"],
+        results["validation"]["curve"],
+        results["validation"]["end"],
+    )
+
+
+# When it dies; which checkpoints count then; which are there.
+DEATHS = {
+    "first step": ([], []),
+    "mid-run": ([2], [2]),
+    "first checkpoint": ([], [2]),
+    "second checkpoint": ([2], [2, 4]),
+    "record": ([4], [4]),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "deaths"),
+    [
+        ("full", ["first step", "mid-run", "first checkpoint", "second checkpoint"]),
+        ("lora", ["first step", "mid-run", "first checkpoint", "second checkpoint", "record"]),
+        ("pissa", ["second checkpoint"]),
+    ],
+)
+def test_killed_runs_end_like_an_uninterrupted_one(
+    method: str, deaths: list[str], study: Study, job: Any, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    whole = train(study, job(method), tmp_path / "whole")
+    assert len(whole.results["loss_curve"]) == 5
+    # What is left on the disk says where the run really was when it died.
+    for when in deaths:
+        counting, present = DEATHS[when]
+        work, out = tmp_path / f"work-{when}", tmp_path / when
+        this = replace(job(method), work=work)
+        killed(study, this, out, when)
+        there = sorted(int(p.name.rpartition("-")[2]) for p in work.glob("checkpoint-*"))
+        whole_ones = sorted(int(p.parent.name.rpartition("-")[2]) for p in work.glob("*/complete"))
+        assert (whole_ones, there) == (counting, present), when
+        assert not (out / "record.json").exists()
+        assert outcome(train(study, this, out)) == outcome(whole), when
+        assert not work.exists()
+        shutil.rmtree(out)
+
+
+def test_a_finished_run_is_not_done_again(
+    study: Study, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(study, job("lora"), tmp_path / "out")
+    monkeypatch.setattr("lora_ledger.train.run_training", die)
+    assert train(study, job("lora"), tmp_path / "out") == first
+
+
+def test_a_checkpoint_of_another_run_does_not_count(tmp_path: Path) -> None:
+    for step in (2, 10, 4):
+        checkpoints.folder(tmp_path, step).mkdir()
+        checkpoints.complete(checkpoints.folder(tmp_path, step), "mine" if step < 10 else "theirs")
+    assert checkpoints.newest(tmp_path, "mine") == tmp_path / "checkpoint-4"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
+def test_a_lora_checkpoint_holds_the_adapter_only(
+    study: Study, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import safe_open
+
+    seen: list[str] = []
+
+    def look(path: Path, fingerprint: str) -> None:
+        with safe_open(path / "weights.safetensors", "pt") as file:
+            seen.extend(file.keys())
+
+    monkeypatch.setattr(checkpoints, "complete", look)
+    train(study, job("lora"), tmp_path / "out")
+    assert len(seen) == 2 * (2 * 7 * 2)
+    assert all(".lora_" in name for name in seen)

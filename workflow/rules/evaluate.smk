@@ -1,0 +1,84 @@
+# What a cell can do on its target tasks.
+# in: models/<model>/, train/<cell>/, data/<corpus>/    out: generate/, score/
+
+
+rule generate:
+    input:
+        data=task_data,
+        model=f"{MODEL}/record.json",
+        trained=trained,
+    output:
+        generations=f"{OUT}/generate/{{run}}/{{cell}}.jsonl.gz",
+        record=f"{OUT}/generate/{{run}}/{{cell}}.json",
+    log:
+        f"{LOG}/generate/{{run}}/{{cell}}.log",
+    benchmark:
+        f"{LOG}/generate/{{run}}/{{cell}}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=need.evaluate_mb(STUDY),
+        gpu=GPU,
+    params:
+        **digests("generate"),
+        data=subpath(input.data, parent=True),
+        model=subpath(input.model, parent=True),
+        seed=seed_flag,
+        study=STUDY_FILE,
+        trained=trained_flag,
+    message:
+        "generate {wildcards.run} for {wildcards.cell}"
+    shell:
+        """
+        python -m lora_ledger.generate \
+            --study {params.study:q} \
+            --run {wildcards.run} \
+            --cell {wildcards.cell} \
+            --seed {params.seed} \
+            --model {params.model:q} \
+            {params.trained} \
+            --data {params.data:q} \
+            --out {output.generations:q} \
+            --record {output.record:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule score:
+    input:
+        data=task_data,
+        generations=f"{OUT}/generate/{{run}}/{{cell}}.jsonl.gz",
+        record=f"{OUT}/generate/{{run}}/{{cell}}.json",
+    output:
+        record=f"{OUT}/score/{{run}}/{{cell}}.json",
+        table=f"{OUT}/score/{{run}}/{{cell}}.items.csv.gz",
+    log:
+        f"{LOG}/score/{{run}}/{{cell}}.log",
+    benchmark:
+        f"{LOG}/score/{{run}}/{{cell}}.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+    params:
+        **digests("score"),
+        data=subpath(input.data, parent=True),
+        study=STUDY_FILE,
+    message:
+        "score {wildcards.run} of {wildcards.cell}"
+    shell:
+        """
+        python -m lora_ledger.score \
+            --study {params.study:q} \
+            --run {wildcards.run} \
+            --cell {wildcards.cell} \
+            --data {params.data:q} \
+            --generations {input.generations:q} \
+            --record {input.record:q} \
+            --jobs {threads} \
+            --out {output.record:q} \
+            --items {output.table:q} \
+            > {log:q} 2>&1
+        """

@@ -1,0 +1,37 @@
+# Token ids of a setting: blocks of text, or prompts with their responses.
+# in: data/<corpus>/, the tokenizer of models/<model>/    out: packed/<setting>/
+
+
+rule prepare:
+    input:
+        data=lambda w: f"{OUT}/data/{STUDY.settings[w.setting].corpus}/record.json",
+        model=f"{MODEL}/record.json",
+    output:
+        record=f"{OUT}/packed/{{setting}}/record.json",
+    log:
+        f"{LOG}/prepare/{{setting}}.log",
+    benchmark:
+        f"{LOG}/prepare/{{setting}}.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+    params:
+        **digests("prepare"),
+        data=subpath(input.data, parent=True),
+        model=subpath(input.model, parent=True),
+        out=subpath(output.record, parent=True),
+        study=STUDY_FILE,
+    message:
+        "prepare {wildcards.setting}"
+    shell:
+        """
+        python -m lora_ledger.prepare \
+            --study {params.study:q} \
+            --setting {wildcards.setting} \
+            --model {params.model:q} \
+            --data {params.data:q} \
+            --out {params.out:q} \
+            > {log:q} 2>&1
+        """

@@ -1,0 +1,102 @@
+# Tables and figures from all records of the study.
+# in: every record    out: tables/, figures/
+
+SCORED = list(plan.scored(STUDY))
+
+
+rule tabulate:
+    input:
+        train=[f"{OUT}/train/{cell.label}/record.json" for cell in plan.cells(STUDY)],
+        retain=[f"{OUT}/retain/{label}.json" for label in plan.labels(STUDY)],
+        score=[f"{OUT}/score/{run}/{label}.json" for run, label in SCORED],
+        diversity=[
+            f"{OUT}/diversity/{run}/{label}.json"
+            for run, label in SCORED
+            if STUDY.evaluation.generate[run].diversity
+        ],
+        select=[f"{OUT}/select/{s}/{m}.json" for s, m in plan.all_tuned(STUDY)],
+    output:
+        record=f"{OUT}/tables/record.json",
+        tables=expand(
+            f"{OUT}/tables/{{table}}.{{form}}",
+            table=["learning", "forgetting", "diversity", "cost"],
+            form=["csv", "md", "tex"],
+        ),
+    log:
+        f"{LOG}/tabulate.log",
+    benchmark:
+        f"{LOG}/tabulate.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        **digests("tabulate"),
+        out=subpath(output.record, parent=True),
+        study=STUDY_FILE,
+    message:
+        "tabulate"
+    shell:
+        """
+        python -m lora_ledger.tabulate \
+            --study {params.study:q} \
+            --train {input.train:q} \
+            --retain {input.retain:q} \
+            --score {input.score:q} \
+            --diversity {input.diversity:q} \
+            --select {input.select:q} \
+            --out {params.out:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule figures:
+    input:
+        record=rules.tabulate.output.record,
+        tables=rules.tabulate.output.tables,
+    output:
+        svg=f"{OUT}/figures/learning-forgetting.svg",
+        png=f"{OUT}/figures/learning-forgetting.png",
+    log:
+        f"{LOG}/figures.log",
+    benchmark:
+        f"{LOG}/figures.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        **digests("figures"),
+        out=subpath(output.svg, parent=True),
+        study=STUDY_FILE,
+        tables=subpath(input.record, parent=True),
+    message:
+        "figures"
+    shell:
+        """
+        python -m lora_ledger.figures \
+            --study {params.study:q} \
+            --tables {params.tables:q} \
+            --out {params.out:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule results:
+    input:
+        rules.tabulate.output,
+        rules.figures.output,
+
+
+onsuccess:
+    print(
+        f"Tables: {OUT}/tables   figures: {OUT}/figures   to read them here: ledger show --study {STUDY_FILE}"
+    )
+
+
+onerror:
+    print(
+        f"Something failed; its log is below {LOG}. The same command goes on where this one stopped."
+    )

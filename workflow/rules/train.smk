@@ -1,0 +1,48 @@
+# Every cell is trained.
+# in: packed/<setting>/, models/<model>/, select/<setting>/    out: train/<cell>/
+# A killed job resumes from work/, which no rule declares, since Snakemake deletes the outputs of a
+# failed job.
+
+
+rule train:
+    input:
+        data=f"{OUT}/packed/{{setting}}/record.json",
+        model=f"{MODEL}/record.json",
+        select=selected,
+    output:
+        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/record.json",
+    log:
+        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}.log",
+    benchmark:
+        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=lambda w: need.train_mb(STUDY, w.setting, w.method),
+        gpu=GPU,
+    params:
+        **digests("train"),
+        data=subpath(input.data, parent=True),
+        model=subpath(input.model, parent=True),
+        out=subpath(output.record, parent=True),
+        select=lambda w, input: f"--select {input.select}" if input.select else "",
+        study=STUDY_FILE,
+        work=f"{WORK}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}",
+    message:
+        "train {wildcards.setting} {wildcards.method} {wildcards.budget}, seed {wildcards.seed}"
+    shell:
+        """
+        python -m lora_ledger.train \
+            --study {params.study:q} \
+            --setting {wildcards.setting} \
+            --method {wildcards.method} \
+            --budget {wildcards.budget} \
+            --seed {wildcards.seed} \
+            --model {params.model:q} \
+            --data {params.data:q} \
+            {params.select} \
+            --work {params.work:q} \
+            --out {params.out:q} \
+            > {log:q} 2>&1
+        """

@@ -1,0 +1,73 @@
+# Rates are chosen on the tuning seed: one short run for each rate, of which only the record is kept.
+# in: packed/<setting>/, models/<model>/    out: tune/<setting>/<method>/, select/<setting>/
+
+
+rule tune:
+    input:
+        data=f"{OUT}/packed/{{setting}}/record.json",
+        model=f"{MODEL}/record.json",
+    output:
+        record=f"{OUT}/tune/{{setting}}/{{method}}/{{index}}.json",
+    log:
+        f"{LOG}/tune/{{setting}}/{{method}}/{{index}}.log",
+    benchmark:
+        f"{LOG}/tune/{{setting}}/{{method}}/{{index}}.tsv"
+    conda:
+        "../../envs/model.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=lambda w: need.train_mb(STUDY, w.setting, w.method),
+        gpu=GPU,
+    params:
+        **digests("tune"),
+        data=subpath(input.data, parent=True),
+        model=subpath(input.model, parent=True),
+        study=STUDY_FILE,
+        work=f"{WORK}/tune/{{setting}}/{{method}}/{{index}}",
+    message:
+        "tune {wildcards.setting} {wildcards.method}, rate {wildcards.index}"
+    shell:
+        """
+        python -m lora_ledger.tune \
+            --study {params.study:q} \
+            --setting {wildcards.setting} \
+            --method {wildcards.method} \
+            --rate-index {wildcards.index} \
+            --model {params.model:q} \
+            --data {params.data:q} \
+            --work {params.work:q} \
+            --out {output.record:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule select:
+    input:
+        tuned=lambda w: expand(
+            f"{OUT}/tune/{w.setting}/{w.method}/{{index}}.json",
+            index=range(len(STUDY.rates_of(w.setting, w.method))),
+        ),
+    output:
+        record=f"{OUT}/select/{{setting}}/{{method}}.json",
+    log:
+        f"{LOG}/select/{{setting}}/{{method}}.log",
+    benchmark:
+        f"{LOG}/select/{{setting}}/{{method}}.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        **digests("select"),
+    message:
+        "select the rate of {wildcards.setting} {wildcards.method}"
+    shell:
+        """
+        python -m lora_ledger.select \
+            --setting {wildcards.setting} \
+            --method {wildcards.method} \
+            --out {output.record:q} \
+            --tuned {input.tuned:q} \
+            > {log:q} 2>&1
+        """
