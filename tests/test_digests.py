@@ -62,5 +62,5 @@ def test_a_module_imported_by_name_counts_as_extra(package: Path) -> None:
 
 
 def test_unknown_module_is_named(package: Path) -> None:
-    with pytest.raises(ValueError, match="no module .*nowhere"):
+    with pytest.raises(ValueError, match=r"no module .*nowhere"):
         fresh("nowhere")

@@ -1,0 +1,146 @@
+"""The whole of `smoke`, and then what re-runs after each kind of change.
+
+The workflow runs in a copy of the checkout, so that the copy's code and studies can be edited.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_ledger import plan
+from lora_ledger.records import read_record
+from lora_ledger.study_file import load
+
+PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "envs")
+
+
+def snakemake(where: Path, *flags: str, study: str = "smoke") -> str:
+    """Run Snakemake in `where`; returns all that it printed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"study={study}"]
+    done = subprocess.run(
+        [*command, *flags], cwd=where, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def jobs(where: Path, study: str = "smoke") -> dict[str, int]:
+    """The jobs that a dry run lists, by rule; empty when there is nothing to do."""
+    shown = snakemake(where, "--dry-run", "--quiet", "rules", study=study)
+    shown = shown or snakemake(where, "--dry-run", study=study)
+    table = re.findall(r"^(\w+) +(\d+)$", shown, flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout in which `smoke` has run to its end."""
+    where = tmp_path_factory.mktemp("checkout")
+    for part in PARTS:
+        source = Path(part)
+        if source.is_dir():
+            shutil.copytree(source, where / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, where / part)
+    shown = snakemake(where)
+    assert "Tables: results/smoke/tables" in shown
+    return where
+
+
+def test_every_stage_left_what_it_should(finished: Path) -> None:
+    study = load("smoke")
+    out = finished / "results/smoke"
+    for table in ("learning", "forgetting", "diversity", "cost"):
+        for form in ("csv", "md", "tex"):
+            assert (out / f"tables/{table}.{form}").stat().st_size > 200
+    assert (out / "figures/learning-forgetting.png").stat().st_size > 5000
+    for cell in plan.cells(study):
+        record = read_record(out / f"train/{cell.label}/record.json")
+        assert record.status == "complete"
+        assert record.science.settings["seed"] == cell.seed
+    text = (out / "tables/learning.md").read_text("utf-8")
+    assert "stand-in" in text
+    assert "sampling error of the evaluation only" in text
+    assert not (finished / "work/smoke/train").exists() or not any(
+        path.is_file() for path in (finished / "work/smoke/train").rglob("*")
+    )
+
+
+def test_nothing_to_do_after_a_finished_run(finished: Path) -> None:
+    assert "Nothing to be done" in snakemake(finished, "--dry-run")
+
+
+def edited(path: Path, old: str, new: str) -> str:
+    before = path.read_text("utf-8")
+    assert old in before
+    path.write_text(before.replace(old, new, 1), "utf-8")
+    return before
+
+
+def test_a_comment_in_training_re_runs_nothing(finished: Path) -> None:
+    path = finished / "src/lora_ledger/training/schedules.py"
+    before = path.read_text("utf-8")
+    path.write_text(before + "\n# A reason.\n")
+    assert jobs(finished) == {}
+    path.write_text(before)
+
+
+def test_a_line_in_training_re_runs_training_and_what_follows(finished: Path) -> None:
+    path = finished / "src/lora_ledger/training/schedules.py"
+    before = path.read_text("utf-8")
+    path.write_text(before + "\n_UNUSED = 1\n")
+    study = load("smoke")
+    found = jobs(finished)
+    path.write_text(before)
+    expected = plan.jobs(study)
+    assert found["train"] == expected["train"]
+    assert found["tune"] == expected["tune"]
+    assert found["retain"] >= expected["train"]
+    assert "fetch_corpus" not in found
+    assert "prepare" not in found
+
+
+def test_a_new_catalogue_entry_re_runs_nothing(finished: Path) -> None:
+    folder = finished / "src/lora_ledger/catalogue"
+    shutil.copy(folder / "smoke-text.yaml", folder / "smoke-more.yaml")
+    found = jobs(finished)
+    (folder / "smoke-more.yaml").unlink()
+    assert found == {}
+
+
+def test_a_new_task_trains_nothing(finished: Path) -> None:
+    path = finished / "config/smoke.yaml"
+    before = edited(path, "tasks: [words]", "tasks: [words, more-words]")
+    edited(path, "  texts:\n", "    more-words: {task: smoke-words, limit: 4}\n  texts:\n")
+    found = jobs(finished)
+    path.write_text(before)
+    assert found.pop("generate") == found.pop("score") == 1 + 4
+    assert found == {"tabulate": 1, "figures": 1}
+
+
+def test_a_new_method_runs_its_own_cell_only(finished: Path) -> None:
+    path = finished / "config/smoke.yaml"
+    before = edited(path, "methods: [lora-olora]", "methods: [lora-olora, lora-r4]")
+    edited(
+        path,
+        "\nbudgets:\n",
+        "\n  lora-r4: {kind: lora, rank: 4, learning_rates: [1.0e-3]}\n\nbudgets:\n",
+    )
+    found = jobs(finished)
+    path.write_text(before)
+    assert found == {"train": 1, "retain": 1, "tabulate": 1, "figures": 1}
+
+
+def test_a_single_stage_re_runs_by_its_output(finished: Path) -> None:
+    target = "results/smoke/retain/base.json"
+    before = read_record(finished / target)
+    (finished / target).unlink()
+    shown = snakemake(finished, target)
+    assert "1 of 1 steps" in shown
+    assert read_record(finished / target).id == before.id
