@@ -17,12 +17,12 @@ SMOKE = Path("config/smoke.yaml").read_text("utf-8")
 BAD = {
     "a misspelt key": ("dropout: 0.0", "dropuot: 0.0", ["methods.lora-olora.dropuot", "'dropout'"]),
     "an unknown corpus": (
-        "corpus: smoke-pairs",
-        "corpus: smoke-pears",
-        ["settings.math-ift.corpus", "'smoke-pears'", "did you mean 'smoke-pairs'"],
+        "corpus: smoke-words",
+        "corpus: smoke-wrods",
+        ["settings.math-ift.corpus", "'smoke-wrods'", "did you mean 'smoke-words'"],
     ),
     "a corpus of the wrong content": (
-        "corpus: smoke-pairs",
+        "corpus: smoke-words",
         "corpus: smoke-text",
         ["settings.math-ift.corpus", "a corpus of pairs", "it holds text"],
     ),

@@ -3,7 +3,8 @@
 In: a module of this package.
 Out: a hash over the syntax trees of the module and of all that it imports from the package, in
 whatever function the import stands. Left out are the modules that change no number: records, the
-command line, printing, and the study's schema, whose values enter as settings.
+command line, printing, the schemas of study and catalogue, whose values enter as settings, and the
+sources, whose bytes are hash-checked.
 It follows `import` statements only; a module that is imported by name is given as `extra`.
 """
 
@@ -16,14 +17,19 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.name
-LEFT_OUT = frozenset({"records", "digests", "cli", "console", "plan", "study", "study_file"})
+LEFT_OUT = frozenset(
+    {"records", "digests", "cli", "console", "plan", "resources", "study", "study_file"}
+    | {"catalogue", "sources"}
+)
+# Modules that a stage reaches by their file or by a name: no import statement shows them.
+BY_NAME = {"score": ("metrics.pass_at_k", "sandbox.child")}
 
 
 @cache
 def code_digest(module: str, extra: tuple[str, ...] = ()) -> str:
     """Hex SHA-256 for a module named from the package down, such as `training.schedule`."""
     total = hashlib.sha256()
-    for name in sorted(closure(module, *extra)):
+    for name in sorted(closure(module, *extra, *BY_NAME.get(module, ()))):
         total.update(f"{name}\0{_tree(name)}\0".encode())
     return total.hexdigest()
 
@@ -34,7 +40,7 @@ def closure(*modules: str) -> set[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found or name in LEFT_OUT:
+        if name in found or name.split(".")[0] in LEFT_OUT:
             continue
         if _file(name) is None:
             raise ValueError(f"code digest: found no module {ROOT}.{name}")

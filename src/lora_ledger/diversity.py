@@ -27,7 +27,7 @@ from .records import Record, digest_file, read_record, write_record
 from .statistics import pass_at_k
 
 CLASSES = ("all", "passing", "failing")
-VERDICTS = ("passed", "flexible", "strict")
+VERDICTS = ("passed", "strict", "flexible")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 

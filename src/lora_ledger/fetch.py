@@ -9,17 +9,16 @@ It tokenises nothing; `prepare` does.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .catalogue import CorpusEntry, GeneratedSource, LocalSource, ModelEntry, Source
+from .catalogue import PROSE, CorpusEntry, GeneratedSource, LocalSource, ModelEntry, Source
 from .digests import code_digest
-from .records import digest_file, write_record
+from .records import digest_file, replace_folder, write_record
 from .sources import SourceError, obtain
-from .study import Study
+from .study import Study, require
 from .study_file import StudyError, load
 
 
@@ -30,7 +29,7 @@ def source_digests(sources: Mapping[str, Source]) -> dict[str, str]:
         if isinstance(source, GeneratedSource):
             digests[name] = f"seed {source.seed}"
         elif isinstance(source, LocalSource) and source.sha256 is None:
-            path = Path(source.path)
+            path = Path(source.path).expanduser()
             digests[name] = digest_file(path) if path.is_file() else f"folder {path.name}"
         else:
             digests[name] = source.sha256 or ""
@@ -50,7 +49,7 @@ def fetch_model(study: Study, name: str, out: Path) -> None:
         cell=name,
         inputs=source_digests({"source": entry.source}),
         code=code_digest("pretrained"),
-        settings=entry.model_dump(mode="json"),
+        settings=entry.model_dump(mode="json", exclude=PROSE),
         results=results,
     )
 
@@ -86,12 +85,10 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
             cell=name,
             inputs=source_digests(entry.sources),
             code=code_digest("corpora.selection", ("corpora.store", f"corpora.{entry.reader}")),
-            settings=entry.model_dump(mode="json"),
+            settings=entry.model_dump(mode="json", exclude=PROSE),
             results={"counts": counts},
         )
-        shutil.rmtree(out, ignore_errors=True)
-        Path(temporary).chmod(0o755)
-        shutil.copytree(temporary, out)
+        replace_folder(Path(temporary), out)
 
 
 def main() -> None:
@@ -104,12 +101,14 @@ def main() -> None:
     args = parser.parse_args()
     try:
         study = load(args.study)
+        require("--model or --corpus", args.model or args.corpus, study.known(), "an entry")
         if args.model:
             fetch_model(study, args.model, args.out)
         else:
             fetch_corpus(study, args.corpus, args.out)
-    except (StudyError, SourceError, ValueError) as error:
-        sys.exit(f"fetch: {error}")
+    except (StudyError, SourceError, ValueError, OSError) as error:
+        print(f"fetch: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

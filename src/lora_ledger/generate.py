@@ -136,6 +136,7 @@ def generate(
         results={
             "problems": chosen,
             "ids": [task.documents[i]["id"] for i in chosen],
+            "groups": [task.documents[i]["group"] for i in chosen],
             "samples": run.samples,
             "prompts_sha256": prompts_digest(prompts),
             "generated_tokens": tokens,

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from .catalogue import CorpusEntry
+from .catalogue import PROSE, CorpusEntry, LocalSource
 from .digests import code_digest
 from .records import digest_json
 from .study import Study
@@ -120,6 +121,24 @@ def corpora(study: Study) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def local_files(study: Study, name: str) -> list[str]:
+    """The files on the user's own disk that an entry of the catalogue is made from."""
+    entry = study.known()[name]
+    sources = entry.sources.values() if isinstance(entry, CorpusEntry) else [entry.source]
+    found: list[Path] = []
+    for source in sources:
+        if isinstance(source, LocalSource):
+            path = Path(source.path).expanduser()
+            found += [p for p in sorted(path.iterdir()) if p.is_file()] if path.is_dir() else [path]
+    return [str(path) for path in found]
+
+
+def figures(study: Study) -> list[str]:
+    """The names of the figures: one for each general text, the first under the plain name."""
+    texts = list(study.evaluation.texts)[1:]
+    return ["learning-forgetting", *(f"learning-forgetting-{text}" for text in texts)]
+
+
 def jobs(study: Study) -> dict[str, int]:
     """How many jobs each stage has."""
     runs = list(scored(study))
@@ -165,7 +184,10 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
     evaluation = study.evaluation
     if stage == "fetch":
         name = names.get("model") or names["corpus"]
-        return _lean(study.known()[name])
+        entry = study.known()[name].model_dump(mode="json", exclude_defaults=True, exclude=PROSE)
+        if "splits" in entry:
+            entry["splits"] = {split: what["role"] for split, what in entry["splits"].items()}
+        return entry
     if stage == "prepare":
         setting = study.settings[names["setting"]]
         keys = {"corpus", "regime", "sequence_length", "validation"}
@@ -179,7 +201,8 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
         return {"rates": study.rates_of(names["setting"], names["method"])}
     if stage in ("generate", "score", "diversity"):
         run = evaluation.generate[names["run"]]
-        common = {"run": _lean(run), "task": task_of(study, names["run"]).digest}
+        lean = run.model_dump(mode="json", exclude_defaults=True, exclude={"diversity"})
+        common = {"run": lean, "task": task_of(study, names["run"]).digest}
         if stage == "generate":
             common |= {
                 "compute": _compute(study, "evaluate"),
@@ -193,17 +216,15 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
                 name: {**_lean(choice), "digest": task_of(study, name).digest}
                 for name, choice in evaluation.choices.items()
             },
+            "batch_size": evaluation.batch_size,
             "compute": _compute(study, "evaluate"),
             "tokens": _lean(study.model_entry().tokens),
         }
     if stage in ("tabulate", "figures"):
+        left_out = {"compute", "checkpoint_steps", "catalogue"}
         return {
-            "bootstrap": evaluation.bootstrap,
-            "confidence": evaluation.confidence,
-            "title": study.title,
+            "study": study.model_dump(mode="json", exclude_defaults=True, exclude=left_out),
             "model": _lean(study.model_entry()),
-            "labels": labels(study),
-            "roles": {name: setting.role for name, setting in study.settings.items()},
         }
     raise ValueError(f"stage: found {stage!r}, expected a stage of the workflow")
 
@@ -222,7 +243,6 @@ def _train(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
         "budget": _lean(study.budgets[budget]),
         "compute": _compute(study, "train"),
         "evaluate": study.compute.precision.evaluate,
-        "tokens": _lean(study.model_entry().tokens),
     }
     if stage == "tune":
         index = int(names["index"])

@@ -11,7 +11,6 @@ It shuffles nothing and knows no budget: the order of training is the batching's
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,8 +23,8 @@ from tokenizers import Tokenizer
 from .catalogue import TokenRoles
 from .corpora.store import load as load_examples
 from .digests import code_digest
-from .records import digest_file, read_record, write_record
-from .study import Setting
+from .records import digest_file, read_record, replace_folder, write_record
+from .study import Setting, require
 from .study_file import StudyError, load
 
 Row = dict[str, Any]
@@ -131,9 +130,13 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
     import datasets
 
     study = load(study_file)
+    require("--setting", setting_name, study.settings, "one of settings")
     setting = study.settings[setting_name]
     tokens = study.model_entry().tokens
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    # A saved tokenizer may cut or pad by itself; what is cut here is dropped, and said so.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     features = datasets.Features(
         {
             "input_ids": datasets.Sequence(datasets.Value("int32")),
@@ -166,14 +169,15 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
                 "tokenizer": digest_file(model / "tokenizer.json"),
             },
             code=code_digest("prepare"),
-            settings=setting.model_dump(
-                mode="json", include={"corpus", "regime", "sequence_length", "validation"}
-            ),
+            settings={
+                **setting.model_dump(
+                    mode="json", include={"corpus", "regime", "sequence_length", "validation"}
+                ),
+                "tokens": tokens.model_dump(),
+            },
             results={"counts": counts},
         )
-        shutil.rmtree(out, ignore_errors=True)
-        Path(temporary).chmod(0o755)
-        shutil.copytree(temporary, out)
+        replace_folder(Path(temporary), out)
 
 
 def main() -> None:
@@ -186,8 +190,9 @@ def main() -> None:
     args = parser.parse_args()
     try:
         prepare(args.study, args.setting, args.model, args.data, args.out)
-    except (StudyError, ValueError) as error:
-        sys.exit(f"prepare: {error}")
+    except (StudyError, ValueError, OSError) as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -115,6 +116,18 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def replace_folder(made: Path, out: Path) -> None:
+    """Put a finished folder, made beside `out`, in its place; `made` is gone afterwards."""
+    made.chmod(0o755)
+    if out.exists():
+        aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        out.replace(aside / "old")
+        made.replace(out)
+        shutil.rmtree(aside)
+    else:
+        made.replace(out)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -1,10 +1,12 @@
 """What a job needs: memory in MB and devices, from the study and the model's config alone.
 
-The formulas were fitted to measured peaks of resident memory (docs/resources.md) and rounded up.
+The formulas were fitted to measured peaks of resident memory (docs/quickstart.md), rounded up.
 They schedule jobs; they change no number.
 """
 
 from __future__ import annotations
+
+import shutil
 
 from .architecture import lora_parameters, read, total_parameters
 from .study import LoraMethod, Study
@@ -15,9 +17,14 @@ LIBRARIES_MB = 700
 """Resident size of a process that has imported torch, transformers and peft."""
 
 
+LOGIT_POSITIONS = 512
+"""Positions whose logits the training loss holds at a time."""
+
+
 def gpus(study: Study) -> int:
-    """Devices of one job: 1 on CUDA, else 0 (`auto` counts as none until it is resolved)."""
-    return int(study.compute.device == "cuda")
+    """Devices of one job: 1 on CUDA, or where `auto` would find it; else 0."""
+    found = study.compute.device == "auto" and shutil.which("nvidia-smi") is not None
+    return int(found or study.compute.device == "cuda")
 
 
 def _config(study: Study) -> dict[str, object]:
@@ -39,8 +46,8 @@ def train_mb(study: Study, setting: str, method: str) -> int:
         trainable = lora_parameters(config, chosen.target_modules, chosen.rank, dora=chosen.dora)
     shape = read(config)
     tokens = how.micro_batch_size * how.sequence_length
-    logits = tokens * shape.vocab * 4 * 3
-    activations = tokens * shape.layers * (12 * shape.hidden + 6 * shape.intermediate) * 4
+    logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3
+    activations = tokens * shape.layers * (10 * shape.hidden + 5 * shape.intermediate) * 4
     return LIBRARIES_MB + int((total * 4 + trainable * 12 + logits + activations) / MB)
 
 

@@ -34,8 +34,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[str, str]]:
-    """(id, text) of documents in stored order, up to `kilobytes` x 1024 UTF-8 bytes.
+def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[str, str, str]]:
+    """(id, group, text) of documents in stored order, up to `kilobytes` x 1024 UTF-8 bytes.
 
     The last document is cut at the limit, at the end of a whole character.
     """
@@ -45,7 +45,7 @@ def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[st
         text = row["text"].encode()[:left].decode(errors="ignore")
         if not text:
             break
-        chosen.append((row["id"], text))
+        chosen.append((row["id"], row["group"], text))
         left -= len(text.encode())
     return chosen
 
@@ -59,11 +59,12 @@ def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, A
     from .corpora.store import load as load_rows
 
     documents = held_out(load_rows(folder, "test"), what.kilobytes)
-    scores = lm.rolling([text for _, text in documents], what.sequence_length)
+    scores = lm.rolling([text for *_, text in documents], what.sequence_length)
     return {
-        "documents": [name for name, _ in documents],
+        "documents": [name for name, *_ in documents],
+        "groups": [group for _, group, _ in documents],
         "nats": [-nats for nats, _ in scores],
-        "bytes": [len(text.encode()) for _, text in documents],
+        "bytes": [len(text.encode()) for *_, text in documents],
         "tokens": [tokens for _, tokens in scores],
     }
 
@@ -84,7 +85,8 @@ def measure_choices(
     requests = [request for i in chosen for request in task.instances[i]]
     answers = iter(lm.loglikelihood(requests))
     found: dict[str, list[Any]] = {
-        key: [] for key in ("items", "gold", "acc", "acc_norm", "cross_entropy")
+        key: []
+        for key in ("items", "groups", "options", "gold", "acc", "acc_norm", "cross_entropy")
     }
     rows = []
     for i in chosen:
@@ -94,6 +96,8 @@ def measure_choices(
         gold = int(task.task.doc_to_target(document))
         values = [nats for nats, _ in results]
         found["items"].append(document["id"])
+        found["groups"].append(document["group"])
+        found["options"].append(len(instances))
         found["gold"].append(gold)
         found["acc"].append(int(metrics["acc"]))
         found["acc_norm"].append(int(metrics["acc_norm"]))
@@ -196,6 +200,7 @@ def retain(
             **settings,
             "precision": resolved["evaluate"],
             "device": resolved["device"],
+            "batch_size": study.evaluation.batch_size,
             "tokens": roles.model_dump(),
         },
         results={"texts": measured, "choices": {n: found for n, (found, _) in answered.items()}},

@@ -200,7 +200,7 @@ def score(
             "generations": digest_file(generations),
             **({"data": read_record(corpus_record).id} if corpus_record.is_file() else {}),
         },
-        "code": code_digest("score", ("metrics.pass_at_k", "sandbox.child")),
+        "code": code_digest("score"),
         "settings": {"run": run_name, "task": asdict(info), "samples": run.samples},
     }
     if generated.status == "diverged":
@@ -222,7 +222,9 @@ def score(
     else:
         results, table = score_words(rows, problems, info.name, data)
     write_bytes_atomic(items, table_gz(table, columns))
-    kept = {key: generated.results[key] for key in ("problems", "ids", "samples", "companion")}
+    kept = {
+        key: generated.results[key] for key in ("problems", "ids", "groups", "samples", "companion")
+    }
     return write_record(
         out,
         **common,

@@ -50,7 +50,7 @@ _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?[0-9][0-9_]*", "-+0123456789"),
+    ("int", r"[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
     _Loader.add_implicit_resolver(
@@ -86,6 +86,7 @@ def parse(text: str, where: str = "study") -> Study:
     try:
         study = Study.model_validate_json(json.dumps(raw), strict=True)
         _check_tasks(study)
+        _check_descent(study)
         _check_architecture(study)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))
@@ -198,6 +199,25 @@ def _check_tasks(study: Study) -> None:
                 )
 
 
+def _check_descent(study: Study) -> None:
+    """No cell is evaluated on a set that its training corpus was made from."""
+    evaluation = study.evaluation
+    for name, setting in study.settings.items():
+        parents = study.corpus_entry(setting.corpus).derived_from
+        runs = [f"generate.{run}" for run in setting.tasks]
+        tasks = [evaluation.generate[run].task for run in setting.tasks]
+        runs += [f"choices.{run}" for run in evaluation.choices]
+        tasks += [choice.task for choice in evaluation.choices.values()]
+        for run, task in zip(runs, tasks, strict=True):
+            if describe(task).corpus in parents:
+                raise KeyProblem(
+                    f"settings.{name}.corpus",
+                    setting.corpus,
+                    f"a corpus that was not derived from {describe(task).corpus}, on which "
+                    f"evaluation.{run} scores it",
+                )
+
+
 def _check_architecture(study: Study) -> None:
     """Target modules exist in the model, as its config says, without loading it."""
     config = model_config(study.model_entry())
@@ -213,7 +233,7 @@ def _check_architecture(study: Study) -> None:
 def model_config(entry: ModelEntry) -> dict[str, Any]:
     """config.json of a local folder, or what the catalogue says of it."""
     if entry.format == "folder" and isinstance(entry.source, LocalSource):
-        path = Path(entry.source.path) / "config.json"
+        path = Path(entry.source.path).expanduser() / "config.json"
         if not path.is_file():
             raise KeyProblem("source.path", entry.source.path, "a model folder with config.json")
         return dict(json.loads(path.read_text("utf-8")))

@@ -121,6 +121,7 @@ def _change(
     """[estimate, low, high]."""
     assert before is not None
     found = change(measure, [after], [before], resampling(evidence, measure.units))
+    assert not isinstance(found, str), "a loss has an interval"
     return [found.estimate, found.low, found.high]
 
 

@@ -37,7 +37,7 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
         inputs["select"] = read_record(select).id
     settings = settings_of(study, job)
     code = code_digest("train", (methods.module_of(method),))
-    there = _present(out, settings, inputs, code)
+    there = _present(method, out, settings, inputs, code)
     if there is not None:
         shutil.rmtree(job.work, ignore_errors=True)
         return there
@@ -70,20 +70,17 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     return record
 
 
-def rate_of(study: Study, setting: str, method: str, select: Path | None) -> float:
+def rate_of(study: Study, setting: str, method: str, select: Path | None) -> float | None:
     """The learning rate: the study's single one, or the selected one times the factor of `at`.
 
-    Raises KeyProblem when there is a choice and no record that makes it.
+    None when every rate that could have been selected diverged. Raises KeyProblem when there is a
+    choice and no record that makes it.
     """
     at = study.methods[method].reference()
     own = study.rates_of(setting, method)
     if select is not None:
         rate = read_record(select).results.get("learning_rate")
-        if rate is None:
-            raise KeyProblem(
-                "--select", str(select), "a record with a learning rate (all rates diverged)"
-            )
-        return float(rate) * (at[0] if at and not own else 1.0)
+        return None if rate is None else float(rate) * (at[0] if at and not own else 1.0)
     if not own and at:
         own = tuple(at[0] * rate for rate in study.rates_of(setting, at[1]))
     if len(own) != 1:
@@ -93,19 +90,38 @@ def rate_of(study: Study, setting: str, method: str, select: Path | None) -> flo
     return own[0]
 
 
+def write_without_rate(cell: str, select: Path, out: Path) -> Record:
+    """The record of a cell whose rates all diverged when they were tried."""
+    return write_record(
+        out / "record.json",
+        stage="train",
+        cell=cell,
+        inputs={"select": read_record(select).id},
+        code=code_digest("train"),
+        settings={"learning_rate": None},
+        results={"steps": 0},
+        status="diverged",
+    )
+
+
 def _present(
-    out: Path, settings: dict[str, Any], inputs: dict[str, str], code: str
+    method: methods.AnyMethod,
+    out: Path,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    code: str,
 ) -> Record | None:
-    """The record of the same run, if one is there."""
+    """The record of the same run, if one is there together with its weights."""
     if not (out / "record.json").is_file():
         return None
     record = read_record(out / "record.json")
+    whole = record.status == "diverged" or (out / methods.artefact(method)).is_dir()
     same = (record.science.settings, record.science.inputs, record.science.code) == (
         settings,
         inputs,
         code,
     )
-    return record if same else None
+    return record if same and whole else None
 
 
 def _save(
@@ -161,6 +177,11 @@ def main() -> int:
         require_name("method", args.method, study.methods)
         require_name("budget", args.budget, study.budgets)
         rate = rate_of(study, args.setting, args.method, args.select)
+        if rate is None:
+            label = f"{args.setting}/{args.method}/{args.budget}/s{args.seed}"
+            write_without_rate(label, args.select, args.out)
+            print(f"{label}: diverged at every rate that was tried; nothing to train")
+            return 0
         job = Job(
             args.setting,
             args.method,

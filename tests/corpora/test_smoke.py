@@ -47,7 +47,7 @@ def test_word_problems_and_choices_are_right() -> None:
         choices = one.fields["choices"]
         assert isinstance(choices, list)
         assert len(set(choices)) == 4
-        assert choices[int(str(one.fields["gold"]))] == f" {c + (b - a)}" == one.response
+        assert choices[int(str(one.fields["gold"]))] == f"{c + (b - a)}" == one.response.strip()
 
 
 def test_unknown_kind() -> None:

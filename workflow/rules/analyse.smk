@@ -21,13 +21,12 @@ rule diversity:
         mem_mb=500,
     params:
         **digests("diversity"),
-        study=STUDY_FILE,
     message:
         "diversity of {wildcards.run} for {wildcards.cell}"
     shell:
         """
         python -m lora_ledger.diversity \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --cell {wildcards.cell} \
             --run {wildcards.run} \
             --generations {input.generations:q} \

@@ -36,3 +36,8 @@ def selected(wildcards):
 
 def task_data(wildcards):
     return f"{OUT}/data/{plan.task_of(STUDY, wildcards.run).corpus}/record.json"
+
+
+def local_files(wildcards):
+    """The user's own files behind a catalogue entry, so that an edit re-runs what reads them."""
+    return plan.local_files(STUDY, dict(wildcards).get("model") or wildcards.corpus)

@@ -25,14 +25,13 @@ rule generate:
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
         seed=seed_flag,
-        study=STUDY_FILE,
         trained=trained_flag,
     message:
         "generate {wildcards.run} for {wildcards.cell}"
     shell:
         """
         python -m lora_ledger.generate \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --run {wildcards.run} \
             --cell {wildcards.cell} \
             --seed {params.seed} \
@@ -65,13 +64,12 @@ rule score:
     params:
         **digests("score"),
         data=subpath(input.data, parent=True),
-        study=STUDY_FILE,
     message:
         "score {wildcards.run} of {wildcards.cell}"
     shell:
         """
         python -m lora_ledger.score \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --run {wildcards.run} \
             --cell {wildcards.cell} \
             --data {params.data:q} \

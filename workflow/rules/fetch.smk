@@ -3,6 +3,8 @@
 
 
 rule fetch_model:
+    input:
+        local=local_files,
     output:
         record=f"{OUT}/models/{{model}}/record.json",
     log:
@@ -18,13 +20,12 @@ rule fetch_model:
     params:
         **digests("fetch"),
         out=subpath(output.record, parent=True),
-        study=STUDY_FILE,
     message:
         "fetch model {wildcards.model}"
     shell:
         """
         python -m lora_ledger.fetch \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --model {wildcards.model} \
             --out {params.out:q} \
             > {log:q} 2>&1
@@ -32,6 +33,8 @@ rule fetch_model:
 
 
 rule fetch_corpus:
+    input:
+        local=local_files,
     output:
         record=f"{OUT}/data/{{corpus}}/record.json",
     log:
@@ -47,13 +50,12 @@ rule fetch_corpus:
     params:
         **digests("fetch"),
         out=subpath(output.record, parent=True),
-        study=STUDY_FILE,
     message:
         "fetch corpus {wildcards.corpus}"
     shell:
         """
         python -m lora_ledger.fetch \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --corpus {wildcards.corpus} \
             --out {params.out:q} \
             > {log:q} 2>&1

@@ -22,13 +22,12 @@ rule prepare:
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
         out=subpath(output.record, parent=True),
-        study=STUDY_FILE,
     message:
         "prepare {wildcards.setting}"
     shell:
         """
         python -m lora_ledger.prepare \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --model {params.model:q} \
             --data {params.data:q} \

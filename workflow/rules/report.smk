@@ -34,13 +34,12 @@ rule tabulate:
     params:
         **digests("tabulate"),
         out=subpath(output.record, parent=True),
-        study=STUDY_FILE,
     message:
         "tabulate"
     shell:
         """
         python -m lora_ledger.tabulate \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --train {input.train:q} \
             --retain {input.retain:q} \
             --score {input.score:q} \
@@ -56,8 +55,12 @@ rule figures:
         record=rules.tabulate.output.record,
         tables=rules.tabulate.output.tables,
     output:
-        svg=f"{OUT}/figures/learning-forgetting.svg",
-        png=f"{OUT}/figures/learning-forgetting.png",
+        record=f"{OUT}/figures/record.json",
+        figures=expand(
+            f"{OUT}/figures/{{name}}.{{form}}",
+            name=plan.figures(STUDY),
+            form=["svg", "png"],
+        ),
     log:
         f"{LOG}/figures.log",
     benchmark:
@@ -69,15 +72,14 @@ rule figures:
         mem_mb=1000,
     params:
         **digests("figures"),
-        out=subpath(output.svg, parent=True),
-        study=STUDY_FILE,
+        out=subpath(output.record, parent=True),
         tables=subpath(input.record, parent=True),
     message:
         "figures"
     shell:
         """
         python -m lora_ledger.figures \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --tables {params.tables:q} \
             --out {params.out:q} \
             > {log:q} 2>&1

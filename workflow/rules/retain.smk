@@ -4,7 +4,10 @@
 
 rule retain:
     input:
-        data=[f"{OUT}/data/{c}/record.json" for c in {**RETAINED, **CHOSEN}.values()],
+        data=[
+            f"{OUT}/data/{c}/record.json"
+            for c in sorted({*RETAINED.values(), *CHOSEN.values()})
+        ],
         model=f"{MODEL}/record.json",
         trained=trained,
     output:
@@ -24,7 +27,6 @@ rule retain:
         **digests("retain"),
         choices=[f"--choices {name}={OUT}/data/{c}" for name, c in CHOSEN.items()],
         model=subpath(input.model, parent=True),
-        study=STUDY_FILE,
         texts=[f"--text {name}={OUT}/data/{c}" for name, c in RETAINED.items()],
         trained=trained_flag,
     message:
@@ -32,7 +34,7 @@ rule retain:
     shell:
         """
         python -m lora_ledger.retain \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --cell {wildcards.cell} \
             --model {params.model:q} \
             {params.trained} \

@@ -27,14 +27,13 @@ rule train:
         model=subpath(input.model, parent=True),
         out=subpath(output.record, parent=True),
         select=lambda w, input: f"--select {input.select}" if input.select else "",
-        study=STUDY_FILE,
         work=f"{WORK}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}",
     message:
         "train {wildcards.setting} {wildcards.method} {wildcards.budget}, seed {wildcards.seed}"
     shell:
         """
         python -m lora_ledger.train \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --method {wildcards.method} \
             --budget {wildcards.budget} \

@@ -22,14 +22,13 @@ rule tune:
         **digests("tune"),
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
-        study=STUDY_FILE,
         work=f"{WORK}/tune/{{setting}}/{{method}}/{{index}}",
     message:
         "tune {wildcards.setting} {wildcards.method}, rate {wildcards.index}"
     shell:
         """
         python -m lora_ledger.tune \
-            --study {params.study:q} \
+            --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --method {wildcards.method} \
             --rate-index {wildcards.index} \

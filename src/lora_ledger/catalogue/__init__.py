@@ -16,6 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 HERE = Path(__file__).parent
+PROSE = {"title", "notes", "licence", "citation"}
+"""Keys of an entry that say something to people and decide no number."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

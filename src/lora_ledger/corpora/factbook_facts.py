@@ -1,7 +1,7 @@
 """Multiple-choice facts on countries, made from the World Factbook.
 
 In: the wheel. Out: questions with four choices, one right: `prompt` is `Question: …\\nAnswer:`
-and `fields` holds question, choices (each beginning with a blank), gold (an index) and kind; the
+and `fields` holds question, choices, gold (an index) and kind; the
 group is the country, the same as in `factbook`. Wrong choices are right ones of other countries,
 from the same region where there are enough, and never one that the book's own entry mentions.
 Nothing is drawn at random: order and choices follow from hashes of country, kind and value. It does
@@ -92,7 +92,7 @@ def item(fact: Fact, wrong: list[str]) -> Example:
         response=f" {fact.answer}",
         fields={
             "question": fact.question,
-            "choices": [f" {text}" for text in texts],
+            "choices": texts,
             "gold": gold,
             "kind": fact.kind,
         },

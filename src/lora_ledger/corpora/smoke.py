@@ -132,7 +132,7 @@ def choices(random: Random) -> Iterator[Example]:
             split=("train", "test")[number % 2],
             fields={
                 "question": question,
-                "choices": [f" {one}" for one in options],
+                "choices": [str(one) for one in options],
                 "gold": gold,
                 "kind": "sequence",
             },

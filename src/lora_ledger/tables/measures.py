@@ -103,7 +103,7 @@ def target_scores(evidence: Evidence, setting: str) -> list[Measure]:
         if not mine or not records:
             continue
         first = next(iter(records.values()))
-        groups = tuple(map(str, first["groups"])) if first.get("groups") else None
+        groups = clusters(first)
         units = "groups of problems" if groups else "problems"
         for metric in first["metrics"]:
             series = {
@@ -130,6 +130,15 @@ def general(evidence: Evidence) -> list[Measure]:
     return [*_texts(records), *_choices(records)]
 
 
+SAME = "none differs"
+
+
+def clusters(found: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The group of each unit (a template, a country); None where no two units share one."""
+    groups = tuple(map(str, found.get("groups") or ()))
+    return groups if len(set(groups)) < len(groups) else None
+
+
 def _texts(records: Mapping[str, Mapping[str, Any]]) -> list[Measure]:
     measures = []
     for name in _names(records, "texts"):
@@ -138,7 +147,9 @@ def _texts(records: Mapping[str, Mapping[str, Any]]) -> list[Measure]:
             for label, results in records.items()
             if (t := results["texts"].get(name))
         }
-        measures.append(_against_base(f"{name}, bits per byte", "documents", series))
+        groups = clusters(next(r["texts"][name] for r in records.values() if name in r["texts"]))
+        units = "groups of documents" if groups else "documents"
+        measures.append(_against_base(f"{name}, bits per byte", units, series, groups))
     return measures
 
 
@@ -158,10 +169,12 @@ def _choices(records: Mapping[str, Mapping[str, Any]]) -> list[Measure]:
             series = {label: mean_of(c["items"], c[key]) for label, c in found.items() if key in c}
             if series:
                 options = _options(next(iter(found.values())))
+                groups = clusters(next(iter(found.values())))
+                units = "groups of items" if groups else "items"
                 share = key != "cross_entropy"
                 chance = float(np.mean(1 / options if share else np.log(options)))
                 measures.append(
-                    _against_base(f"{name}, {heading}", "items", series, None, chance, share)
+                    _against_base(f"{name}, {heading}", units, series, groups, chance, share)
                 )
     return measures
 
@@ -220,8 +233,14 @@ def level(measure: Measure, series: Sequence[Series], how: Resampling) -> Interv
 
 def change(
     measure: Measure, after: Sequence[Series], before: Sequence[Series], how: Resampling
-) -> Interval:
-    """Interval of the paired change from `before` to `after`."""
+) -> Interval | str:
+    """Interval of the paired change from `before` to `after`.
+
+    Where no unit of a share differs, resampling would give an interval of no width and look
+    certain; then a word says so.
+    """
+    if measure.share and np.array_equal(_stacked(after)[0], _stacked(before)[0]):
+        return SAME
     return paired_ratio(_stacked(after), _stacked(before), how, measure.groups)
 
 

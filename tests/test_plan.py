@@ -1,0 +1,138 @@
+"""The digests of a stage's settings: what moves them, and what must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lora_ledger import plan
+from lora_ledger.study import Study
+from lora_ledger.study_file import load, parse
+
+SMOKE: dict[str, Any] = yaml.safe_load(Path("config/smoke.yaml").read_text("utf-8"))
+CELL = {"setting": "code-cpt", "method": "full", "budget": "tokens", "seed": "1"}
+
+
+def changed(path: str, value: object) -> Study:
+    """`smoke` with the key at a dotted path set to a value."""
+    raw = json.loads(json.dumps(SMOKE))
+    *parents, last = path.split(".")
+    node = raw
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return parse(yaml.safe_dump(raw))
+
+
+def train_digest(study: Study) -> str:
+    return plan.science(study, "train", **CELL)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("settings.code-cpt.batch_size", 8),
+        ("settings.code-cpt.clip", 0.5),
+        ("budgets.tokens.tokens", 3000),
+        ("compute.threads", 2),
+        ("compute.precision.train", "bf16"),
+    ],
+)
+def test_what_decides_the_weights_moves_the_digest_of_training(path: str, value: object) -> None:
+    assert train_digest(changed(path, value)) != train_digest(load("smoke"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("title", "another title"),
+        ("settings.code-cpt.tasks", ["code", "words"]),
+        ("methods.lora-r64", {"kind": "lora", "rank": 8, "learning_rates": [0.001, 0.01]}),
+        ("evaluation.generate.words.limit", 3),
+        ("evaluation.bootstrap", 900),
+        ("checkpoint_steps", 7),
+        ("settings.code-cpt.clip", 1.0),
+    ],
+)
+def test_what_does_not_leaves_it_alone(path: str, value: object) -> None:
+    assert train_digest(changed(path, value)) == train_digest(load("smoke"))
+
+
+def test_diversity_is_counted_without_generating_again() -> None:
+    names = {"run": "code", "cell": "base"}
+    before = plan.science(load("smoke"), "generate", **names)
+    off = changed("evaluation.generate.code.diversity", False)
+    assert plan.science(off, "generate", **names) == before
+    assert plan.jobs(off)["diversity"] == 0
+
+
+def defaults() -> dict[str, Any]:
+    """Every default of every key of a study."""
+    schema = Study.model_json_schema()
+    models = {"Study": schema, **schema["$defs"]}
+    return {
+        f"{name}.{key}": field["default"]
+        for name, model in sorted(models.items())
+        for key, field in sorted(model.get("properties", {}).items())
+        if "default" in field
+    }
+
+
+def test_no_default_changes_its_meaning() -> None:
+    """Digests leave out keys at their default, so a default may be added but never changed."""
+    held = json.loads(Path("tests/data/defaults.json").read_text("utf-8"))
+    now = defaults()
+    assert {key: now.get(key) for key in held} == held, "give the key another name instead"
+    assert set(now) == set(held), "a new key: add it to tests/data/defaults.json"
+
+
+@pytest.mark.parametrize("name", ["smoke", "quickstart"])
+def test_digests_of_the_committed_studies_are_held(name: str) -> None:
+    """A change of these re-runs what users have; it must be meant."""
+    study = load(name)
+    found = {
+        cell.label: plan.science(
+            study,
+            "train",
+            setting=cell.setting,
+            method=cell.method,
+            budget=cell.budget,
+            seed=str(cell.seed),
+        )[:16]
+        for cell in plan.cells(study)
+    }
+    held = json.loads(Path("tests/data/digests.json").read_text("utf-8"))
+    assert found == held[name]
+
+
+def test_training_on_what_an_evaluation_set_was_made_into_is_refused() -> None:
+    from lora_ledger.catalogue import entries
+    from lora_ledger.study_file import StudyError
+
+    entry = entries()["smoke-words"].model_dump(mode="json")
+    raw = json.loads(json.dumps(SMOKE))
+    raw["catalogue"] = {"child": {**entry, "derived_from": ["smoke-words"]}}
+    raw["settings"]["math-ift"]["corpus"] = "child"
+    with pytest.raises(StudyError, match=r"math-ift\.corpus.*not derived from smoke-words.*words"):
+        parse(yaml.safe_dump(raw))
+
+
+def test_local_files_are_inputs(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"text": "a"}\n')
+    own = {
+        "type": "corpus",
+        "title": "own",
+        "reader": "jsonl",
+        "content": "text",
+        "sources": {"data": {"kind": "local", "path": str(tmp_path / "mine.jsonl")}},
+        "splits": {"train": {"role": "train"}},
+        "licence": "own",
+        "citation": "own",
+    }
+    study = changed("catalogue", {"mine": own})
+    assert plan.local_files(study, "mine") == [str(tmp_path / "mine.jsonl")]
+    assert plan.local_files(study, "smoke-text") == []
