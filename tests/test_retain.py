@@ -74,6 +74,14 @@ def test_texts(measured: tuple[Record, list[dict[str, str]]], tiny_model: Path) 
         assert found["tokens"][place] == len(ids)
 
 
+def test_groups_and_options_are_recorded(measured: tuple[Record, list[dict[str, str]]]) -> None:
+    results = measured[0].results
+    assert results["texts"]["general"]["groups"] == ["0", "1", "2"]
+    facts = results["choices"]["facts"]
+    assert set(facts["groups"]) == {f"g{i}" for i in range(12)}
+    assert facts["options"] == [4] * 12
+
+
 def test_choices(measured: tuple[Record, list[dict[str, str]]], tiny_model: Path) -> None:
     record, rows = measured
     found = record.results["choices"]["facts"]
@@ -126,9 +134,9 @@ def test_cross_entropy_by_hand() -> None:
 
 
 def test_held_out_cuts_at_whole_characters() -> None:
-    rows = [{"id": "a", "text": "x" * 1023}, {"id": "b", "text": "é!"}]
-    assert held_out(rows, 1) == [("a", "x" * 1023)]
-    assert held_out([{"id": "b", "text": "é" * 513}], 1) == [("b", "é" * 512)]
+    rows = [{"id": "a", "group": "g", "text": "x" * 1023}, {"id": "b", "group": "h", "text": "é!"}]
+    assert held_out(rows, 1) == [("a", "g", "x" * 1023)]
+    assert held_out([{"id": "b", "group": "h", "text": "é" * 513}], 1) == [("b", "h", "é" * 512)]
 
 
 def test_a_diverged_cell_passes_its_status_on(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def scored(
         results={
             "problems": problems,
             "ids": [documents[p]["id"] for p in problems],
+            "groups": [documents[p]["group"] for p in problems],
             "samples": len(completions[0]),
             "companion": {"nats": [1.0] * len(problems), "bytes": [1] * len(problems)},
         },

@@ -155,3 +155,16 @@ def test_choices_become_one_request_each(tmp_path: Path) -> None:
     assert (found["acc"], found["acc_norm"]) == (0.0, 0.0)
     found = loaded.task.process_results(loaded.documents[0], [(-5.1, False), (-4.0, False)])
     assert (found["acc"], found["acc_norm"]) == (1.0, 1.0)
+
+
+def test_the_corpus_of_choices_gives_one_blank_before_each(tmp_path: Path) -> None:
+    from lora_ledger.corpora import reader
+    from lora_ledger.tasks.loading import build
+
+    items = [one for one in reader("smoke")({}, {"kind": "choices"}) if one.split == "test"]
+    save({"test": items}, tmp_path)
+    loaded = build("smoke-facts", tmp_path)
+    for document, requests in zip(loaded.documents, loaded.instances, strict=True):
+        sent = [request.args[1] for request in requests]
+        assert sent == [f" {choice}" for choice in document["choices"]]
+        assert not any(text.startswith("  ") for text in sent)

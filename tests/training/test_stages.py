@@ -234,3 +234,43 @@ def test_errors_name_the_flag(study_file: Path, tmp_path: Path) -> None:
     assert done.stderr.strip() == (
         "--method: found 'lorra', expected one of full, full-linear, lora, pissa"
     )
+
+
+def test_a_cell_whose_rates_all_diverged_is_a_result(
+    tiny_model: Path, packed: dict[str, Path], tmp_path: Path
+) -> None:
+    import yaml
+
+    grid = {"full": {"kind": "full", "learning_rates": [1e4, 1e5]}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(STUDY | {"methods": grid}))
+    write_record(
+        tmp_path / "select.json",
+        stage="select",
+        cell="cpt/full",
+        inputs={},
+        code="",
+        settings={},
+        results={"curve": [[1e4, None], [1e5, None]], "learning_rate": None, "on_edge": True},
+    )
+    done = python(
+        *("-m", "lora_ledger.train", "--study", tmp_path / "s.yaml", "--setting", "cpt"),
+        *("--method", "full", "--budget", "short", "--seed", "1", "--model", tiny_model),
+        *("--data", packed["cpt"], "--select", tmp_path / "select.json"),
+        *("--work", tmp_path / "work", "--out", tmp_path / "cell"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "diverged at every rate" in done.stdout
+    assert read_record(tmp_path / "cell/record.json").status == "diverged"
+
+
+def test_a_cell_without_its_weights_is_trained_again(
+    study: Study, job: Any, tmp_path: Path
+) -> None:
+    import shutil
+
+    first = train(study, job("lora"), tmp_path / "cell")
+    shutil.rmtree(tmp_path / "cell/adapter")
+    again = train(study, job("lora"), tmp_path / "cell")
+    assert again.id == first.id
+    weights = tmp_path / "cell/adapter/adapter_model.safetensors"
+    assert digest_file(weights) == first.results["weights"]["sha256"]
