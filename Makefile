@@ -20,7 +20,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.13,\
 .PHONY: results test check lock clean
 
 results: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
+	@$(BIN)/python -m lora_ledger.alone $(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
 	@$(BIN)/ledger show --study $(STUDY)
 
 test: $(READY)
