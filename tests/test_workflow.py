@@ -22,9 +22,13 @@ PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "envs")
 
 def snakemake(where: Path, *flags: str, study: str = "smoke") -> str:
     """Run Snakemake in `where`; returns all that it printed."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"study={study}"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags]
     done = subprocess.run(
-        [*command, *flags], cwd=where, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "--config", f"study={study}"],
+        cwd=where,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .catalogue import PROSE, CorpusEntry, LocalSource
+from .catalogue import PROSE, CorpusEntry, LocalSource, Source
 from .digests import code_digest
 from .records import digest_json
 from .study import Study
@@ -119,6 +119,19 @@ def corpora(study: Study) -> list[str]:
     names += [text.corpus for text in study.evaluation.texts.values()]
     names += [task_of(study, name).corpus for name in study.evaluation.choices]
     return list(dict.fromkeys(names))
+
+
+def wanted_sources(study: Study, out: Path) -> dict[str, Source]:
+    """The sources of the model and the corpora that have no record below `out` yet, by name."""
+    found: dict[str, Source] = {}
+    for folder, names in (("models", [study.model]), ("data", corpora(study))):
+        for name in names:
+            if (out / folder / name / "record.json").is_file():
+                continue
+            entry = study.known()[name]
+            own = entry.sources if isinstance(entry, CorpusEntry) else {"source": entry.source}
+            found |= {f"{name}.{key}": source for key, source in own.items()}
+    return found
 
 
 def local_files(study: Study, name: str) -> list[str]:

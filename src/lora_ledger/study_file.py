@@ -109,6 +109,13 @@ def _explain(error: ErrorDetails) -> str:
         near = nearest(str(location[-1]), known)
         hint = f"; did you mean {near!r}?" if near else ""
         return f"{key}: found an unknown key, expected one of {', '.join(known)}{hint}"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        kinds = [kind.strip("'") for kind in str(context["expected_tags"]).split(", ")]
+        near = nearest(str(context["tag"]), kinds)
+        hint = f"; did you mean {near!r}?" if near else ""
+        where = f"{key}.{str(context['discriminator']).strip(chr(39))}"
+        return f"{where}: found {context['tag']!r}, expected one of {', '.join(kinds)}{hint}"
     if error["type"] == "missing":
         return f"{key}: found nothing, expected this key"
     found = error["input"]

@@ -41,3 +41,8 @@ def task_data(wildcards):
 def local_files(wildcards):
     """The user's own files behind a catalogue entry, so that an edit re-runs what reads them."""
     return plan.local_files(STUDY, dict(wildcards).get("model") or wildcards.corpus)
+
+
+onstart:
+    for line in check_available(plan.wanted_sources(STUDY, Path(OUT))):
+        print(f"To fetch: {line}")
