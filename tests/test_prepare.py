@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from lora_ledger.catalogue import token_id
 from lora_ledger.corpora import Example
 from lora_ledger.corpora.store import save
-from lora_ledger.prepare import blocks, encode, pairs, prepare, token_id
+from lora_ledger.prepare import blocks, encode, pairs, prepare
 from lora_ledger.records import read_record, write_record
 
 
@@ -30,7 +31,7 @@ def test_bytes_of_tokens_sum_to_the_text(tokenizer: Tokenizer, text: str) -> Non
 def test_blocks_by_hand(tokenizer: Tokenizer) -> None:
     """A byte-level vocabulary: 'abc' and 'de' give 3 and 2 tokens, with a separator after each."""
     a, b, c, d, e = (tokenizer.token_to_id(letter) for letter in "abcde")
-    end = token_id(tokenizer, "separator", "<|endoftext|>")
+    end = token_id(tokenizer.get_vocab(), "separator", "<|endoftext|>")
     found = list(blocks(tokenizer, end, ["abc", "de"], 3))
     assert [row["input_ids"] for row in found] == [[a, b, c], [end, d, e]]
     assert [row["bytes"] for row in found] == [2, 2]
@@ -38,7 +39,7 @@ def test_blocks_by_hand(tokenizer: Tokenizer) -> None:
 
 
 def test_a_block_may_span_documents_and_the_tail_is_left_out(tokenizer: Tokenizer) -> None:
-    end = token_id(tokenizer, "separator", "<|endoftext|>")
+    end = token_id(tokenizer.get_vocab(), "separator", "<|endoftext|>")
     texts = ["abcdefg", "hi", "jklmnop"]
     stream = [i for text in texts for i in (*tokenizer.encode(text).ids, end)]
     found = [i for row in blocks(tokenizer, end, texts, 4) for i in row["input_ids"]]
@@ -49,7 +50,7 @@ def test_a_block_may_span_documents_and_the_tail_is_left_out(tokenizer: Tokenize
 def test_pairs_end_with_the_end_of_response_and_drop_what_is_too_long(
     tokenizer: Tokenizer,
 ) -> None:
-    end = token_id(tokenizer, "end_of_response", "<|end|>")
+    end = token_id(tokenizer.get_vocab(), "end_of_response", "<|end|>")
     rows = [{"prompt": "ab", "response": "cd"}, {"prompt": "ab", "response": "cde"}]
     fits, over = pairs(tokenizer, end, rows, 5)
     assert over is None
@@ -61,7 +62,7 @@ def test_pairs_end_with_the_end_of_response_and_drop_what_is_too_long(
 
 def test_a_missing_token_is_named(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"tokens\.separator: found '<nothing>'"):
-        token_id(tokenizer, "separator", "<nothing>")
+        token_id(tokenizer.get_vocab(), "separator", "<nothing>")
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_pass_at_k_equals_human_evals_estimator() -> None:
 
 
 def test_pass_at_k_refuses_more_than_there_are() -> None:
-    with pytest.raises(ValueError, match="expected 1 to 2"):
+    with pytest.raises(ValueError, match="expected 0 <= c <= n and 1 <= k <= n"):
         pass_at_k([[True, False]], [3])
 
 

@@ -18,9 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .catalogue import token_id
 from .digests import code_digest
-from .inference.provenance import identity, settle, status, token_id
-from .records import Record, write_bytes_atomic, write_record
+from .inference.provenance import settle, status
+from .records import Record, identity, write_bytes_atomic, write_record
 from .study import KeyProblem, Study, TaskRun, require
 from .study_file import StudyError, load
 from .tasks import describe
@@ -86,7 +87,7 @@ def generate(
     model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
     roles = study.model_entry().tokens
     prefix, separator, end = (
-        token_id(tokenizer, role, getattr(roles, role))
+        token_id(tokenizer.get_vocab(), role, getattr(roles, role))
         for role in ("prefix", "separator", "end_of_response")
     )
     lm = LedgerModel(

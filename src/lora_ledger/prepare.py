@@ -20,7 +20,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from .catalogue import TokenRoles
+from .catalogue import TokenRoles, token_id
 from .corpora.store import load as load_examples
 from .digests import code_digest
 from .records import digest_file, read_record, replace_folder, write_record
@@ -28,17 +28,6 @@ from .study import Setting, require
 from .study_file import StudyError, load
 
 Row = dict[str, Any]
-
-
-def token_id(tokenizer: Tokenizer, role: str, token: str) -> int:
-    """The id of a token that the catalogue names; ValueError when the tokenizer lacks it."""
-    found = tokenizer.token_to_id(token)
-    if found is None:
-        raise ValueError(
-            f"tokens.{role}: found {token!r}, expected a token of the model's tokenizer; "
-            "correct the catalogue entry"
-        )
-    return int(found)
 
 
 def encode(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int]]:
@@ -108,11 +97,11 @@ def pack(
     examples = load_examples(data, split)
     made: list[Row | None]
     if setting.regime == "cpt":
-        separator = token_id(tokenizer, "separator", tokens.separator)
+        separator = token_id(tokenizer.get_vocab(), "separator", tokens.separator)
         texts = (row["text"] for row in examples)
         made = list(blocks(tokenizer, separator, texts, setting.sequence_length))
     else:
-        end = token_id(tokenizer, "end_of_response", tokens.end_of_response)
+        end = token_id(tokenizer.get_vocab(), "end_of_response", tokens.end_of_response)
         made = list(pairs(tokenizer, end, examples, setting.sequence_length))
     rows = [row for row in made if row is not None]
     counts = {

@@ -8,7 +8,10 @@ It judges nothing and knows no stage.
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -18,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -133,6 +136,28 @@ def replace_folder(made: Path, out: Path) -> None:
 def write_text_atomic(path: Path, text: str) -> None:
     """`write_bytes_atomic` for UTF-8 text."""
     write_bytes_atomic(path, text.encode())
+
+
+def csv_gz(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A gzipped CSV table, the same bytes whenever it is written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def identity(folder: Path) -> str:
+    """The id of the record in a folder; of a folder without one, a hash over its files.
+
+    Raises FileNotFoundError when it is not there.
+    """
+    if (folder / "record.json").is_file():
+        return read_record(folder / "record.json").id
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: found nothing, expected the folder that a stage wrote")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest_json({str(path.relative_to(folder)): digest_file(path) for path in files})[:16]
 
 
 def write_record(

@@ -9,9 +9,6 @@ It compares nothing with the base; `tabulate` does.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import io
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .catalogue import token_id
 from .digests import code_digest
-from .inference.provenance import identity, settle, status, token_id
-from .records import Record, write_bytes_atomic, write_record
+from .inference.provenance import settle, status
+from .records import Record, csv_gz, identity, write_bytes_atomic, write_record
 from .study import KeyProblem, RetainChoices, RetainText, Study, require
 from .study_file import StudyError, load
 from .tasks import describe
@@ -71,7 +69,7 @@ def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, A
 
 def measure_choices(
     lm: LedgerModel, name: str, folder: Path, what: RetainChoices
-) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's items as the record holds them, and a row of COLUMNS for each choice.
 
     Accuracies are lm-eval's: `acc` by the largest summed log-likelihood, `acc_norm` after
@@ -107,9 +105,8 @@ def measure_choices(
         ):
             tokens = len(lm.encode(*request.args)[1])
             size = len(choice.encode())
-            rows.append(
-                (name, document["id"], j, int(j == gold), values[j], tokens, len(choice), size)
-            )
+            row = (name, document["id"], j, int(j == gold), values[j], tokens, len(choice), size)
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
     return found, rows
 
 
@@ -119,15 +116,6 @@ def cross_entropy(values: Sequence[float], gold: int) -> float:
 
     top = max(values)
     return log(sum(exp(value - top) for value in values)) + top - values[gold]
-
-
-def items_gz(rows: Iterable[Sequence[Any]], columns: Sequence[str] = COLUMNS) -> bytes:
-    """A gzipped CSV table, the same bytes whenever it is written."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
 def retain(
@@ -169,7 +157,7 @@ def retain(
         },
     }
     if status(trained) == "diverged":
-        write_bytes_atomic(items, items_gz([]))
+        write_bytes_atomic(items, csv_gz(COLUMNS, []))
         return write_record(out, **common, settings=settings, results={}, status="diverged")
 
     from .inference.language_model import LedgerModel
@@ -183,7 +171,7 @@ def retain(
     lm = LedgerModel(
         model,
         tokenizer,
-        prefix_id=token_id(tokenizer, "prefix", roles.prefix),
+        prefix_id=token_id(tokenizer.get_vocab(), "prefix", roles.prefix),
         end_ids=[],
         batch_size=study.evaluation.batch_size,
     )
@@ -192,7 +180,9 @@ def retain(
     answered = {
         name: measure_choices(lm, name, choices[name], what) for name, what in what_choices.items()
     }
-    write_bytes_atomic(items, items_gz(row for _, rows in answered.values() for row in rows))
+    write_bytes_atomic(
+        items, csv_gz(COLUMNS, (row for _, rows in answered.values() for row in rows))
+    )
     return write_record(
         out,
         **common,

@@ -9,20 +9,25 @@ torch, and generates nothing.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
-import io
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .digests import code_digest
-from .records import Record, digest_file, read_record, write_bytes_atomic, write_record
+from .records import (
+    Record,
+    csv_gz,
+    digest_file,
+    read_record,
+    write_bytes_atomic,
+    write_record,
+)
 from .study import KeyProblem, Study, require
 from .study_file import StudyError, load
 from .tasks import describe
@@ -204,7 +209,7 @@ def score(
         "settings": {"run": run_name, "task": asdict(info), "samples": run.samples},
     }
     if generated.status == "diverged":
-        write_bytes_atomic(items, table_gz([], columns))
+        write_bytes_atomic(items, csv_gz(columns, []))
         return write_record(out, **common, results={}, status="diverged")
     started = time.perf_counter()
     rows = read_generations(generations)
@@ -221,7 +226,7 @@ def score(
         results, table, ran = score_code(rows, problems, samples, data, info.split, jobs)
     else:
         results, table = score_words(rows, problems, info.name, data)
-    write_bytes_atomic(items, table_gz(table, columns))
+    write_bytes_atomic(items, csv_gz(columns, table))
     kept = {
         key: generated.results[key] for key in ("problems", "ids", "groups", "samples", "companion")
     }
@@ -231,15 +236,6 @@ def score(
         results={**kept, **results},
         run={"score_seconds": round(time.perf_counter() - started, 2), "sandbox": ran},
     )
-
-
-def table_gz(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
-    """A gzipped CSV table, the same bytes whenever it is written."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
 def main() -> None:

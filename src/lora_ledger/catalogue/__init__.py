@@ -8,6 +8,7 @@ It does not fetch anything; `sources` does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -117,6 +118,16 @@ class ModelEntry(Frozen):
 
 Entry = Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]
 ENTRY: TypeAdapter[ModelEntry | CorpusEntry] = TypeAdapter(Entry)
+
+
+def token_id(vocabulary: Mapping[str, int], role: str, token: str) -> int:
+    """The id of a token that an entry names; ValueError when the tokenizer lacks it."""
+    if token not in vocabulary:
+        raise ValueError(
+            f"tokens.{role}: found {token!r}, expected a token of the model's tokenizer; "
+            "correct the catalogue entry"
+        )
+    return vocabulary[token]
 
 
 @cache

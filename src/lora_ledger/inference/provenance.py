@@ -1,26 +1,16 @@
-"""What a record says of the folders and the machine that a stage computed with.
+"""What an evaluation computes on: a trained cell's status, the device, the precision.
 
-In: folders of models, cells and corpora, and the study's `compute`. Out: digests, the status of
-a trained cell, resolved device and precision. It imports torch only where a device is resolved.
+In: a cell's folder, and the study's `compute`. Out: the status in its record; device and precision
+as resolved. It imports torch only where a device is resolved.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from lora_ledger.records import digest_file, digest_json, read_record
+from lora_ledger.records import read_record
 from lora_ledger.study import Compute
-
-
-def identity(folder: Path) -> str:
-    """The id of the folder's record; of a folder without one, a hash over its files."""
-    if (folder / "record.json").is_file():
-        return read_record(folder / "record.json").id
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: found nothing, expected the folder that a stage wrote")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest_json({str(path.relative_to(folder)): digest_file(path) for path in files})[:16]
 
 
 def status(trained: Path | None) -> Literal["complete", "diverged"]:
@@ -28,17 +18,6 @@ def status(trained: Path | None) -> Literal["complete", "diverged"]:
     if trained is None or not (trained / "record.json").is_file():
         return "complete"
     return read_record(trained / "record.json").status
-
-
-def token_id(tokenizer: Any, role: str, token: str) -> int:
-    """The id of a token that the catalogue names; ValueError when the tokenizer lacks it."""
-    found = tokenizer.get_vocab().get(token)
-    if found is None:
-        raise ValueError(
-            f"tokens.{role}: found {token!r}, expected a token of the model's tokenizer; "
-            "correct the catalogue entry"
-        )
-    return int(found)
 
 
 def settle(compute: Compute) -> dict[str, str]:

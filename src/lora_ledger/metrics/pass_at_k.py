@@ -4,10 +4,10 @@ In: for each problem a list that says of each of its n samples whether it passed
 Out: for each k <= n the values by problem. It runs no code: `sandbox` has decided by then.
 """
 
-from math import comb
-
 import datasets
 import evaluate
+
+from lora_ledger.statistics import pass_at_k
 
 DESCRIPTION = "1 - C(n - c, k) / C(n, k): the chance that one of k samples drawn from n passes."
 CITATION = "Chen et al. (2021), Evaluating Large Language Models Trained on Code, section 2.1"
@@ -26,13 +26,7 @@ class PassAtK(evaluate.Metric):  # type: ignore[misc]
 
     def _compute(self, predictions: list[list[bool]], k: list[int]) -> dict[str, list[float]]:
         """{"pass@k": [value of each problem]}; ValueError where k exceeds a problem's samples."""
-        found = {}
-        for size in k:
-            values = []
-            for passed in predictions:
-                n, c = len(passed), sum(passed)
-                if not 1 <= size <= n:
-                    raise ValueError(f"k: found {size}, expected 1 to {n}, the number of samples")
-                values.append(1.0 - comb(n - c, size) / comb(n, size))
-            found[f"pass@{size}"] = values
-        return found
+        return {
+            f"pass@{size}": [pass_at_k(len(passed), sum(passed), size) for passed in predictions]
+            for size in k
+        }

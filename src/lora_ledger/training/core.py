@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import methods
 from ..precision import resolve
-from ..records import digest_file, digest_json, peak_memory_bytes, read_record
+from ..records import identity, peak_memory_bytes
 from ..study import KeyProblem, Study
 from .batching import Example, padding_share, plan, read_examples
 
@@ -82,17 +82,7 @@ def settings_of(study: Study, job: Job) -> dict[str, Any]:
 
 def inputs_of(job: Job) -> dict[str, str]:
     """Digests of the model and of the packed data."""
-    return {"model": digest_folder(job.model), "packed": digest_folder(job.data)}
-
-
-def digest_folder(path: Path) -> str:
-    """The id of the record in a folder, or a digest of all its files where it has none."""
-    if (path / "record.json").is_file():
-        return read_record(path / "record.json").id
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    if not files:
-        raise ValueError(f"{path}: found no files, expected a folder that an earlier stage wrote")
-    return digest_json({str(file.relative_to(path)): digest_file(file) for file in files})
+    return {"model": identity(job.model), "packed": identity(job.data)}
 
 
 def train(study: Study, job: Job, fingerprint: str) -> Outcome:
@@ -203,7 +193,6 @@ __all__ = [
     "Job",
     "Outcome",
     "budget_for_tuning",
-    "digest_folder",
     "inputs_of",
     "require_name",
     "settings_of",
