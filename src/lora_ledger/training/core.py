@@ -7,6 +7,7 @@ It writes checkpoints in the work folder only; saving models and records is the 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Mapping
@@ -135,6 +136,10 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             fingerprint=fingerprint,
         ),
     )
+    # Trainer and callbacks hold one another, and with them optimiser states of twice the weights'
+    # size, which saving the weights would come on top of.
+    model.zero_grad(set_to_none=True)
+    gc.collect()
     done = len(progress.loss_curve)
     trained = [i for step in steps.steps[:done] for micro in step for i in micro]
     results = {
