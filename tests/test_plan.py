@@ -146,3 +146,14 @@ def test_local_files_are_inputs(tmp_path: Path) -> None:
     study = changed("catalogue", {"mine": own})
     assert plan.local_files(study, "mine") == [str(tmp_path / "mine.jsonl")]
     assert plan.local_files(study, "smoke-text") == []
+
+
+def test_the_lower_memory_limit_holds() -> None:
+    from lora_ledger.resources import memory_limit_mb
+
+    study = load("quickstart")
+    assert study.compute.memory_gb == 8
+    assert memory_limit_mb(study, 20000) == 7629
+    assert memory_limit_mb(study, 6000) == 6000
+    assert memory_limit_mb(study, None) == 7629
+    assert memory_limit_mb(load("smoke"), None) is None

@@ -27,6 +27,13 @@ def gpus(study: Study) -> int:
     return int(found or study.compute.device == "cuda")
 
 
+def memory_limit_mb(study: Study, allowed: int | None) -> int | None:
+    """The lower of what the study and the profile allow all jobs together; None: no limit."""
+    own = study.compute.memory_gb
+    limits = [allowed, None if own is None else int(own * 1e9 / MB)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def _config(study: Study) -> dict[str, object]:
     return model_config(study.model_entry())
 
@@ -59,5 +66,5 @@ def evaluate_mb(study: Study) -> int:
     """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch."""
     config, shape = _config(study), read(_config(study))
     lengths = [512, *(text.sequence_length for text in study.evaluation.texts.values())]
-    logits = study.evaluation.batch_size * max(lengths) * shape.vocab * 4 * 2
+    logits = study.evaluation.batch_size * max(lengths) * shape.vocab * 4
     return LIBRARIES_MB + int((total_parameters(config) * 4 * 2 + logits) / MB)

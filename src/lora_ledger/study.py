@@ -56,6 +56,11 @@ class Compute(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: PositiveInt = Field(1, description="Torch threads of one job on a CPU.")
     precision: Precision = Precision()
+    memory_gb: PositiveFloat | None = Field(
+        None,
+        description="Memory that all jobs at once may take, in GB of 10^9 bytes; default: what the "
+        "profile allows. It schedules and changes no number.",
+    )
 
 
 class Optimiser(Frozen):
