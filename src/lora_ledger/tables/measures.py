@@ -220,13 +220,18 @@ def level(measure: Measure, series: Sequence[Series], how: Resampling) -> Interv
     """Interval of one arm's value, its seeds crossed with the units.
 
     Where a share is 0 or 1 throughout, or every unit is right or wrong, a bootstrap says too
-    little, and Wilson's interval stands in its place.
+    little, and Wilson's interval stands in its place; over groups, only where all units agree, and
+    then each group counts once.
     """
     only = series[0].numer
-    extreme = set(np.unique(only)) <= {0.0, 1.0}
-    if measure.share and len(series) == 1 and measure.groups is None and extreme:
-        found = wilson(float(only.sum()), len(only), how.confidence, f"none: Wilson, {how.what}")
-        return found
+    values = set(np.unique(only))
+    if measure.share and len(series) == 1 and values <= {0.0, 1.0}:
+        said = f"none: Wilson, {how.what}"
+        if measure.groups is None:
+            return wilson(float(only.sum()), len(only), how.confidence, said)
+        if len(values) == 1:
+            n = len(set(measure.groups))
+            return wilson(float(only[0]) * n, n, how.confidence, said)
     numer, denom = _stacked(series)
     return bootstrap_ratio(numer, denom, how, measure.groups)
 
