@@ -1,0 +1,146 @@
+"""Judge processes as the score stage sees them: started, asked, replaced when they hang.
+
+In: settings for the confinement, and problems as mappings. Out: verdicts as mappings. A judge that
+does not answer in time is ended with all its workers, its problem is a time-out, and a new one takes
+its place. It knows nothing of tests or values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from . import confine
+from .confine import Limits
+from .trial import TESTS_SECONDS
+from .zygote import command
+
+START_SECONDS = 120.0
+
+
+@cache
+def readable() -> tuple[list[str], list[str]]:
+    """What workers may read, and list: asked once for each run of the program."""
+    files, listed = confine.readable()
+    done = subprocess.run(
+        command("worker", "libraries"),
+        capture_output=True,
+        text=True,
+        env={"PYTHONHASHSEED": "0"},
+        stdin=subprocess.DEVNULL,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise OSError(f"{command('worker', 'libraries')[0]}: {done.stderr.strip()[-300:]}")
+    return files + json.loads(done.stdout.splitlines()[-1]), listed
+
+
+class Folder:
+    """The empty read-only folder that workers live in, and beside it a file they must not read."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="ledger-"))
+        self.path = self.root / "empty"
+        self.planted = self.root / "planted"
+        self.path.mkdir()
+        self.planted.write_text("secret\n")
+        # Readable by any user, so that what refuses is a layer and not a mode.
+        self.planted.chmod(0o444)
+        self.path.chmod(0o555)
+        self.root.chmod(0o755)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+class Judge:
+    """One judge process with its own parent of workers."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.stop()
+        self.process = subprocess.Popen(
+            command("trial", "main"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Tests that walk a set must see the same order every time.
+            env={"PYTHONHASHSEED": "0"},
+            start_new_session=True,
+            bufsize=0,
+        )
+        self.rest = b""
+        self._send(self.settings)
+        answer = self._receive(time.monotonic() + START_SECONDS)
+        if answer is None:
+            raise OSError(f"a judge did not start: {self._complaint()}")
+        self.layers: dict[str, str] = answer["layers"]
+
+    def stop(self) -> None:
+        if not self.process:
+            return
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        # An idle judge ends by itself when nobody writes any more, and its workers with it.
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        self.process = None
+
+    def ask(self, problem: dict[str, Any], limits: Limits, whole: bool = False) -> dict[str, Any]:
+        """The verdict; a time-out where the judge itself was lost."""
+        began = time.monotonic()
+        self._send(problem | {"whole": whole, "wall_seconds": limits.wall_seconds})
+        answer = self._receive(began + limits.wall_seconds + 4 * TESTS_SECONDS)
+        if answer is None:
+            self.stop()
+            self.start()
+            return {"reason": "timeout", "detail": "the judge was lost over the returned values"}
+        return answer
+
+    def _send(self, content: dict[str, Any]) -> None:
+        assert self.process and self.process.stdin
+        data = memoryview(json.dumps(content).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[self.process.stdin.write(data) or 0 :]
+
+    def _receive(self, deadline: float) -> dict[str, Any] | None:
+        """The next line; None when it is late or the process has ended."""
+        assert self.process and self.process.stdout
+        handle = self.process.stdout.fileno()
+        while b"\n" not in self.rest:
+            if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return None
+            part = os.read(handle, 65536)
+            if not part:
+                return None
+            self.rest += part
+        line, _, self.rest = self.rest.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _complaint(self) -> str:
+        assert self.process and self.process.stderr
+        self.process.kill()
+        return self.process.stderr.read().decode("utf-8", "replace").strip()[-2500:]

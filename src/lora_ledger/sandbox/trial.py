@@ -1,0 +1,242 @@
+"""The judge: runs a problem's own tests with the generated functions behind proxies.
+
+In: on standard input a line of settings, then a line for each problem. Out: on standard output one
+line for each: the verdict. The tests are the benchmark's and trusted; values come from the worker
+as plain data only, so no comparison runs generated code. It decides; it never executes a completion.
+It is a process of its own, so tests that do not end hold up nobody but it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import random
+import resource
+import secrets
+import signal
+import sys
+import time
+from dataclasses import replace
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+from . import mbpp, wire
+from .confine import Limits
+from .zygote import Gone, Worker, Zygote
+
+# Seconds of processor time that the tests themselves may take.
+TESTS_SECONDS = 20.0
+TESTS_BYTES = 4 * 2**30
+
+
+class Stop(BaseException):
+    """The verdict is settled; no `except Exception` in tests may go on."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+class Session:
+    """One problem on trial: the worker, and what has become of it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.calls = 0
+        self.stopped: Stop | None = None
+        self.raised: BaseException | None = None
+
+    def stop(self, reason: str, detail: str = "") -> Stop:
+        self.stopped = self.stopped or Stop(reason, detail)
+        return self.stopped
+
+    def ask(self, kind: str, content: object) -> Any:
+        """What the worker answers; raises what it raised, or Stop."""
+        if self.stopped:
+            raise self.stopped
+        # Unforeseeable, so an answer that was written before the question does not fit it.
+        nonce = secrets.randbits(60)
+        try:
+            message = wire.frame(kind, nonce, wire.encode(content))
+        except wire.Unsendable as error:
+            raise self.stop("protocol", f"the tests pass {error}") from None
+        try:
+            answer, echo, tokens = wire.unframe(self.worker.exchange(message))
+            if echo != nonce:
+                raise wire.WireError("an answer to no question")
+            value = wire.decode(tokens)
+        except TimeoutError:
+            raise self.stop("timeout", "slept or waited past the limit") from None
+        except Gone:
+            raise self.stop(*self.worker.cause()) from None
+        except wire.WireError as error:
+            raise self.stop("protocol", str(error)) from None
+        if answer == "value":
+            return value
+        if answer == "unsendable" and type(value) is str:
+            raise self.stop("non_literal", value)
+        if answer == "raised" and type(value) is tuple and len(value) == 3:
+            return self._raise(*value)
+        raise self.stop("protocol", "an answer of no known kind")
+
+    def _raise(self, name: object, text: object, refused: object) -> Any:
+        if type(name) is not str or type(text) is not str:
+            raise self.stop("protocol", "a malformed exception")
+        if refused is True:
+            raise self.stop("refused", text)
+        if name == "MemoryError":
+            raise self.stop("memory", text)
+        kind = getattr(builtins, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            # SystemExit and the like end a program.
+            raise self.stop("exception", text)
+        try:
+            self.raised = kind(text)
+        except TypeError:
+            # UnicodeDecodeError and its kin want five arguments.
+            self.raised = ValueError(text)
+        raise self.raised
+
+    def call(self, name: str, *positional: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self.ask("call", (name, positional, named))
+
+    def evaluate(self, source: str) -> Any:
+        self.calls += 1
+        return self.ask("evaluate", source)
+
+
+class Proxy:
+    """Stands for a generated function: a call goes to the worker and comes back as plain data."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self.__name__ = session, name
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        return self._session.call(self.__name__, *positional, **named)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str, name: str) -> CodeType:
+    return compile(source, name, "exec")
+
+
+def _human_eval(problem: dict[str, Any], session: Session) -> None:
+    """The prompt's own helpers come from the prompt as published, whatever the completion did."""
+    namespace: dict[str, Any] = {}
+    exec(_compiled(problem["context"], "<prompt>"), namespace)
+    proxy = Proxy(session, problem["entry_point"])
+    namespace[problem["entry_point"]] = proxy
+    exec(_compiled(problem["tests"], "<tests>"), namespace)
+    namespace["check"](proxy)
+
+
+def _mbpp(problem: dict[str, Any], session: Session) -> None:
+    plan = mbpp.plan(problem["tests"], problem["entry_point"])
+    if problem["context"]:
+        # Setup builds arguments, from classes of the completion perhaps: it belongs to the worker.
+        session.ask("load", problem["context"])
+    namespace: dict[str, Any] = dict(plan.modules)
+    for name in plan.functions:
+        namespace[name] = Proxy(session, name)
+    namespace[mbpp.REMOTE] = session.evaluate
+    for code in plan.asserts:
+        exec(code, namespace)
+
+
+STYLES = {"humaneval": _human_eval, "mbpp": _mbpp}
+
+
+def judge(problem: dict[str, Any], zygote: Zygote) -> dict[str, Any]:
+    """The verdict on one problem: reason, detail, and what the worker used."""
+    # Only this package's own probe asks for all of it.
+    width = None if problem["whole"] else 200
+    zygote.limits = replace(zygote.limits, wall_seconds=problem["wall_seconds"])
+    session = Session(zygote.spawn())
+    try:
+        settled = _settle(problem, session)
+    finally:
+        _timer(0)
+        usage = session.worker.close()
+    return {
+        "reason": settled.reason,
+        "detail": "".join(c if c.isprintable() else "?" for c in settled.detail)[:width],
+        "seconds": round(session.worker.waited, 6),
+        "cpu": round(usage.cpu, 6),
+    }
+
+
+def _settle(problem: dict[str, Any], session: Session) -> Stop:
+    random.seed(0)
+    loaded = False
+    try:
+        _timer(TESTS_SECONDS)
+        try:
+            session.ask("load", problem["prompt"] + problem["completion"])
+            loaded = True
+            STYLES[problem["style"]](problem, session)
+        finally:
+            _timer(0)
+    except Stop as stop:
+        return session.stopped or stop
+    except _Overtime:
+        return session.stopped or Stop("timeout", "the tests did not end on the returned values")
+    except MemoryError:
+        return session.stopped or Stop("memory", "the tests ran out of memory on returned values")
+    except BaseException as error:
+        if session.stopped:
+            return session.stopped
+        if not loaded or error is session.raised:
+            return Stop("exception", str(error))
+        # The functions returned; the tests did not accept, or could not use, what they returned.
+        return Stop("wrong", f"{type(error).__name__}: {error}")
+    if session.stopped:
+        return session.stopped
+    if not session.calls:
+        return Stop("protocol", "the tests called no generated function")
+    return Stop("passed")
+
+
+class _Overtime(BaseException):
+    pass
+
+
+def _overtime(number: int, stack: object) -> None:
+    raise _Overtime
+
+
+def _timer(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 1.0 if seconds else 0.0)
+
+
+def main() -> None:
+    """Serve the process that started this one until it closes the pipe."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    # Tests may print; what they print is not a verdict.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGVTALRM, _overtime)
+    settings = json.loads(sys.stdin.buffer.readline())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    zygote = Zygote(settings, Limits(**settings["limits"]))
+    if sys.platform != "darwin":
+        resource.setrlimit(resource.RLIMIT_AS, (TESTS_BYTES, TESTS_BYTES))
+    _answer(answers, {"layers": zygote.layers})
+    os.dup2(1, 2)
+    for line in sys.stdin.buffer:
+        problem = json.loads(line)
+        began = time.monotonic()
+        try:
+            verdict = judge(problem, zygote)
+        except Exception as error:
+            # Whatever a worker sent, the next problem finds a judge.
+            zygote.start()
+            verdict = {"reason": "protocol", "detail": f"{type(error).__name__}: {error}"[:200]}
+        _answer(answers, verdict | {"wall": round(time.monotonic() - began, 6)})
+
+
+def _answer(answers: Any, content: dict[str, Any]) -> None:
+    data = memoryview(json.dumps(content).encode() + b"\n")
+    while data:
+        data = data[answers.write(data) :]

@@ -1,0 +1,303 @@
+"""The wire between judge and worker: values as flat JSON, each frame with its length before it.
+
+In: plain Python values. Out: bytes, and plain values of exactly the built-in types again. A frame is
+four bytes of length (big-endian) and one JSON list without any list or mapping inside: kind, nonce,
+and the tokens of a value in prefix order. Ints, strings after a tag, booleans and null stand for
+themselves; a tag says what follows:
+
+    s text | i hex | f hex | c hex hex | b hex | y hex | . (Ellipsis) | Q num den | D text
+    l n … | t n … | e n … | z n … | q n … | d n key value … | g n … | k d… | v d… | m d…
+    r start stop step
+
+(list, tuple, set, frozenset, deque, dict, iterator, views of a dict, range). Size, number of tokens
+and depth are capped before anything is parsed, and no part of a frame is ever evaluated. Subclasses
+of the built-in types are flattened by the built-in type's own methods, so an overridden `__eq__`,
+`__iter__` or `__len__` has no say. It knows nothing of processes. Standard library only, since the
+worker imports it too.
+"""
+
+from __future__ import annotations
+
+import collections
+import decimal
+import fractions
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+MAX_BYTES = 4 * 2**20
+MAX_TOKENS = 400_000
+MAX_DEPTH = 200
+# One list of scalars, strings skipped whole: possessive, so the time is linear in the length.
+_FLAT = re.compile(rb'\[(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+\]', re.DOTALL)
+
+
+class WireError(ValueError):
+    """A frame that is not one of ours: for the judge a verdict, never a crash."""
+
+
+class Unsendable(ValueError):
+    """A value that is no plain data, or more of it than the wire takes."""
+
+
+def _refuse(text: str) -> Any:
+    raise WireError(f"a bare number {text[:20]}, expected a tagged one")
+
+
+_parse = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, strict=False).decode
+_write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def frame(kind: str, nonce: int, tokens: Iterable[Any] = ()) -> bytes:
+    """One message, ready to be written. Raises Unsendable when it is too large."""
+    body = _write([kind, nonce, *tokens]).encode("ascii")
+    if len(body) > MAX_BYTES:
+        raise Unsendable(f"a value of {len(body)} bytes, the limit is {MAX_BYTES}")
+    return len(body).to_bytes(4, "big") + body
+
+
+def unframe(body: bytes) -> tuple[str, int, list[Any]]:
+    """Kind, nonce and tokens of a frame without its length. Raises WireError."""
+    if len(body) > MAX_BYTES or not _FLAT.fullmatch(body):
+        raise WireError("a frame that is too long or no flat list")
+    if body.count(b",") >= MAX_BYTES // 4:
+        raise WireError("a frame of too many tokens")
+    try:
+        parts = _parse(body.decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a frame that is no JSON ({str(error)[:80]})") from None
+    if len(parts) < 2 or type(parts[0]) is not str or type(parts[1]) is not int:
+        raise WireError("a frame without kind and nonce")
+    if len(parts) > MAX_TOKENS:
+        raise WireError("a frame of too many tokens")
+    return parts[0], parts[1], parts[2:]
+
+
+def encode(value: object) -> list[Any]:
+    """The tokens of a value. Raises Unsendable, with the type, for what is no plain data."""
+    tokens: list[Any] = []
+    _flatten(value, tokens, 0)
+    return tokens
+
+
+def decode(tokens: list[Any]) -> Any:
+    """The value that the tokens say, of built-in types only. Raises WireError."""
+    reader = iter(tokens)
+    try:
+        value = _read(reader, 0)
+    except (StopIteration, TypeError, ValueError, ArithmeticError) as error:
+        raise WireError(f"tokens that make no value ({str(error)[:80]})") from None
+    for _ in reader:
+        raise WireError("tokens after the value")
+    return value
+
+
+def _sequence(tag: str, base: Any) -> Callable[[Any, list[Any], int], None]:
+    def write(value: Any, out: list[Any], depth: int) -> None:
+        out += (tag, base.__len__(value))
+        for item in base.__iter__(value):
+            _flatten(item, out, depth)
+
+    return write
+
+
+def _dict(value: Any, out: list[Any], depth: int) -> None:
+    out += ("d", dict.__len__(value))
+    for key, item in dict.items(value):
+        _flatten(key, out, depth)
+        _flatten(item, out, depth)
+
+
+def _view(tag: str) -> Callable[[Any, list[Any], int], None]:
+    def write(value: Any, out: list[Any], depth: int) -> None:
+        out.append(tag)
+        # `mapping` is a read-only proxy of the dict that is viewed.
+        _dict(dict(value.mapping), out, depth)
+
+    return write
+
+
+def _iterator(value: Any, out: list[Any], depth: int) -> None:
+    drawn = list(itertools.islice(value, MAX_TOKENS))
+    if len(drawn) == MAX_TOKENS:
+        raise Unsendable(f"an iterator of {MAX_TOKENS} items or more")
+    out += ("g", len(drawn))
+    for item in drawn:
+        _flatten(item, out, depth)
+
+
+def _int(value: Any, out: list[Any], depth: int) -> None:
+    if int.bit_length(value) < 63:
+        out.append(int.__pos__(value))
+    else:
+        # Hexadecimal takes linear time and is not subject to Python's limit on digits.
+        out += ("i", int.__format__(value, "x"))
+
+
+def _float(value: Any, out: list[Any], depth: int) -> None:
+    out += ("f", float.hex(value))
+
+
+def _complex(value: Any, out: list[Any], depth: int) -> None:
+    plain = complex.__pos__(value)
+    out += ("c", plain.real.hex(), plain.imag.hex())
+
+
+def _fraction(value: Any, out: list[Any], depth: int) -> None:
+    out.append("Q")
+    _int(value.numerator, out, depth)
+    _int(value.denominator, out, depth)
+
+
+def _range(value: Any, out: list[Any], depth: int) -> None:
+    out.append("r")
+    for part in (value.start, value.stop, value.step):
+        _int(part, out, depth)
+
+
+_Writer = Callable[[Any, list[Any], int], None]
+_WRITERS: dict[type, _Writer] = {
+    type(None): lambda value, out, depth: out.append(None),
+    bool: lambda value, out, depth: out.append(value),
+    int: _int,
+    float: _float,
+    complex: _complex,
+    str: lambda value, out, depth: out.extend(("s", str.__str__(value))),
+    bytes: lambda value, out, depth: out.extend(("b", bytes.hex(value))),
+    bytearray: lambda value, out, depth: out.extend(("y", bytearray.hex(value))),
+    list: _sequence("l", list),
+    tuple: _sequence("t", tuple),
+    set: _sequence("e", set),
+    frozenset: _sequence("z", frozenset),
+    collections.deque: _sequence("q", collections.deque),
+    dict: _dict,
+    type({}.keys()): _view("k"),
+    type({}.values()): _view("v"),
+    type({}.items()): _view("m"),
+    range: _range,
+    type(...): lambda value, out, depth: out.append("."),
+    fractions.Fraction: _fraction,
+    decimal.Decimal: lambda value, out, depth: out.extend(("D", decimal.Decimal.__str__(value))),
+}
+_ITERATORS = tuple(
+    {type(i) for i in (iter([]), iter(()), iter({}), iter(set()), iter(""), iter(range(0)),
+                       iter({}.values()), iter({}.items()), iter(b""), reversed([]))}
+    | {type(_ for _ in ()), map, filter, zip, enumerate, reversed}
+    | {t for t in vars(itertools).values() if isinstance(t, type) and hasattr(t, "__next__")}
+)  # fmt: skip
+
+
+def _flatten(value: Any, out: list[Any], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Unsendable(f"a value nested deeper than {MAX_DEPTH}")
+    if len(out) > MAX_TOKENS:
+        raise Unsendable(f"a value of more than {MAX_TOKENS} parts")
+    kind = type(value)
+    writer = _WRITERS.get(kind)
+    if writer is None:
+        for base in type.mro(kind)[1:]:
+            if base in _WRITERS:
+                writer = _WRITERS[base]
+                break
+        else:
+            if kind in _ITERATORS:
+                writer = _iterator
+            elif kind.__module__ == "numpy" and hasattr(kind, "item") and not value.shape:
+                value, writer = value.item(), _flatten
+            else:
+                raise Unsendable(f"a value of type {kind.__name__}")
+    writer(value, out, depth + 1)
+
+
+def _hex(token: object) -> str:
+    if type(token) is not str or not token.isascii():
+        raise WireError("a tag without its text")
+    return token
+
+
+def _count(token: object) -> range:
+    if type(token) is not int or not 0 <= token <= MAX_TOKENS:
+        raise WireError("a tag without its number of items")
+    return range(token)
+
+
+def _integer(token: object, reader: Iterator[Any]) -> int:
+    if token == "i" and type(token) is str:
+        return int(_hex(next(reader)), 16)
+    if type(token) is not int:
+        raise WireError("expected an integer")
+    return token
+
+
+def _pairs(reader: Iterator[Any], depth: int) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for _ in _count(next(reader)):
+        key = _read(reader, depth)
+        found[key] = _read(reader, depth)
+    return found
+
+
+def _read(reader: Iterator[Any], depth: int) -> Any:
+    token = next(reader)
+    kind = type(token)
+    if kind is int or kind is bool or token is None:
+        return token
+    if kind is not str:
+        raise WireError(f"a token of type {kind.__name__}")
+    if depth > MAX_DEPTH:
+        raise WireError(f"a value nested deeper than {MAX_DEPTH}")
+    depth += 1
+    if token == "s":
+        text = next(reader)
+        if type(text) is not str:
+            raise WireError("a tag without its text")
+        return text
+    if token in ("l", "t", "e", "z", "q", "g"):
+        items = [_read(reader, depth) for _ in _count(next(reader))]
+        return _MAKERS[token](items)
+    if token == "d":
+        return _pairs(reader, depth)
+    if token in ("k", "v", "m"):
+        if next(reader) != "d":
+            raise WireError("a view of no dict")
+        found = _pairs(reader, depth)
+        return {"k": found.keys, "v": found.values, "m": found.items}[token]()
+    if token == "i":
+        return int(_hex(next(reader)), 16)
+    if token == "f":
+        return float.fromhex(_hex(next(reader)))
+    if token == "c":
+        return complex(float.fromhex(_hex(next(reader))), float.fromhex(_hex(next(reader))))
+    if token == "b":
+        return bytes.fromhex(_hex(next(reader)))
+    if token == "y":
+        return bytearray.fromhex(_hex(next(reader)))
+    if token == "r":
+        return range(*[_integer(next(reader), reader) for _ in range(3)])
+    if token == "Q":
+        return fractions.Fraction(*[_integer(next(reader), reader) for _ in range(2)])
+    if token == "D":
+        return decimal.Decimal(_hex(next(reader)))
+    if token == ".":
+        return ...
+    raise WireError("an unknown tag")
+
+
+def _set(items: list[Any]) -> set[Any]:
+    # One at a time, so that a judge's timer can end a build of colliding hashes.
+    found = set()
+    for item in items:
+        found.add(item)
+    return found
+
+
+_MAKERS: dict[str, Callable[[list[Any]], Any]] = {
+    "l": list,
+    "t": tuple,
+    "e": _set,
+    "z": lambda items: frozenset(_set(items)),
+    "q": collections.deque,
+    "g": iter,
+}

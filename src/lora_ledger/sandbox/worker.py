@@ -1,0 +1,176 @@
+"""The side of the wire that generated code lives on: a parent that forks, and the worker it forks.
+
+In: on a socket, orders of the judge; on a pipe of its own for each worker, the program, then calls
+with their arguments. Out: on a second pipe, returned values or the name of what was raised. Neither
+process ever holds tests, expected values or verdicts, so nothing here needs to be trusted: a worker
+that rewrites this module from within can only lie about what its own functions return.
+Started with a bare interpreter, standard library only.
+
+Orders are one byte: S (with two descriptors) forks a worker, K kills it and answers with its wait
+status, processor seconds and peak memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import importlib
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+from . import confine, wire
+
+# What generated functions import most: loaded once, before the fork.
+USUAL = (
+    "abc", "bisect", "collections.abc", "copy", "ctypes", "dataclasses", "datetime", "decimal",
+    "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "itertools", "math",
+    "numbers", "operator", "re", "statistics", "string", "textwrap", "time", "typing",
+)  # fmt: skip
+REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.ENETUNREACH})
+USAGE = struct.Struct("!iddq")
+
+
+def parent() -> None:
+    """Confine this process, then fork workers by order until the judge is gone."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    with control.makefile("rb") as lines:
+        order = json.loads(lines.readline())
+    limits = confine.Limits(**order["limits"])
+    for name in USUAL:
+        importlib.import_module(name)
+    os.chdir(order["folder"])
+    layers = confine.enclose(
+        limits, order["readable"], order["listed"], frozenset(order["without"])
+    )
+    os.dup2(1, 2)
+    # What fork would have to copy as soon as the collector touches it.
+    gc.collect()
+    gc.freeze()
+    control.sendall(json.dumps(layers).encode() + b"\n")
+    child = 0
+    while True:
+        byte, handles, _, _ = socket.recv_fds(control, 1, 2)
+        if not byte:
+            break
+        if byte == b"S":
+            child = _fork(control, handles, limits, layers)
+            for handle in handles:
+                os.close(handle)
+        elif child:
+            control.sendall(_end(child))
+            child = 0
+    if child:
+        _end(child)
+
+
+def _fork(
+    control: socket.socket, handles: list[int], limits: confine.Limits, layers: dict[str, str]
+) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        control.close()
+        for handle, place in zip(handles, (10, 11), strict=True):
+            os.dup2(handle, place, inheritable=False)
+        for place, wanted in zip((10, 11), confine.CHANNEL, strict=True):
+            os.dup2(place, wanted, inheritable=False)
+        os.closerange(confine.CHANNEL[-1] + 1, limits.open_files + 12)
+        confine.seal(limits, layers)
+        # Later imports come from the standard library alone, by its own path.
+        sys.argv[:] = [""]
+        random.seed(0)
+        serve(*confine.CHANNEL)
+    except BaseException:
+        pass
+    os._exit(1)
+
+
+def _end(child: int) -> bytes:
+    """Kill a worker with all it started, and say how it ended."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    return USAGE.pack(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+
+
+def serve(source: int, sink: int) -> None:
+    """Load the program, then answer calls until the judge has no more."""
+    namespace: dict[str, Any] = {}
+    while True:
+        kind, nonce, tokens = wire.unframe(_take(source))
+        given = wire.decode(tokens)
+        try:
+            # As in the published HumanEval runner, `__name__` is not "__main__".
+            if kind == "load":
+                exec(compile(given, "<completion>", "exec"), namespace)
+                value = None
+            elif kind == "evaluate":
+                value = eval(compile(given, "<call>", "eval"), namespace)
+            else:
+                name, positional, named = given
+                if name not in namespace:
+                    raise NameError(f"name {name!r} is not defined")
+                value = namespace[name](*positional, **named)
+            answer = wire.frame("value", nonce, wire.encode(value))
+        except wire.Unsendable as error:
+            answer = wire.frame("unsendable", nonce, ["s", str(error)[:200]])
+        except BaseException as error:
+            answer = wire.frame("raised", nonce, wire.encode(_described(error)))
+            error.__traceback__ = None
+            del error
+        _give(sink, answer)
+
+
+def _described(error: BaseException) -> tuple[str, str, bool]:
+    """Nearest built-in type, a short text, and whether the confinement is what refused."""
+    names = [t.__name__ for t in type.mro(type(error)) if t.__module__ == "builtins"]
+    try:
+        text = f"{type(error).__name__}: {error}"[:200]
+    except BaseException:
+        text = type(error).__name__
+    seen: Any = error
+    for _ in range(4):
+        if isinstance(seen, OSError) and seen.errno in REFUSALS:
+            return names[0], text, True
+        # urllib wraps the refusal as `reason`; others chain it.
+        seen = getattr(seen, "reason", None) or getattr(seen, "__context__", None)
+    return names[0], text, False
+
+
+def _take(source: int) -> bytes:
+    length = int.from_bytes(_exactly(source, 4), "big")
+    return _exactly(source, length)
+
+
+def _exactly(source: int, count: int) -> bytes:
+    parts = []
+    while count:
+        part = os.read(source, min(count, 2**20))
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _give(sink: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(sink, view) :]
+
+
+def libraries() -> None:
+    """Print what the extension modules map, for `confine.readable`."""
+    # A library that cannot be loaded must not take memory or time without bound.
+    resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+    print(json.dumps(confine.shared_libraries()))

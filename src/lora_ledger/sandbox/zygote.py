@@ -1,0 +1,236 @@
+"""The judge's hold on workers: starts the process that forks them, talks to one at a time, ends it.
+
+In: settings, and framed messages. Out: framed answers, TimeoutError, or `Gone` with the cause. A
+worker's time is what it computes plus what it sleeps; the time it waits for a processor that others
+hold is not its own. It does not read what is in a frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import wire
+from .confine import Limits
+from .worker import USAGE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Gone(Exception):
+    """The worker closed its end: it died, or wants to seem so."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Wait status, processor seconds, and peak memory as the system counts it."""
+
+    status: int
+    cpu: float
+    peak: int
+
+
+def command(module: str, function: str, *arguments: str) -> list[str]:
+    """A bare interpreter that runs one function of this package.
+
+    Not -I, which would ignore the fixed hash seed: these flags and an environment with nothing else
+    in it come to the same. The path of the package is taken away again once it is imported.
+    """
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from lora_ledger.sandbox import "
+        f"{module} as m; sys.path.pop(0); m.{function}()"
+    )
+    return [sys.executable, "-s", "-S", "-P", "-B", "-c", code, *arguments]
+
+
+class Zygote:
+    """The process that forks workers; started anew when it is lost."""
+
+    def __init__(self, settings: dict[str, Any], limits: Limits) -> None:
+        self.settings, self.limits = settings, limits
+        self.process: subprocess.Popen[bytes] | None = None
+        self.layers = self.start()
+
+    def start(self) -> dict[str, str]:
+        self.stop()
+        ours, theirs = socket.socketpair()
+        self.process = subprocess.Popen(
+            command("worker", "parent", str(theirs.fileno())),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # Closed by it once it is confined.
+            stderr=None,
+            env={"PYTHONHASHSEED": "0"},
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        theirs.close()
+        self.control = ours
+        self.control.settimeout(60)
+        self.control.sendall(json.dumps(self.settings).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            part = self.control.recv(65536)
+            if not part:
+                raise OSError(f"the process that forks workers ended with {self.process.wait()}")
+            line += part
+        found: dict[str, str] = json.loads(line)
+        return found
+
+    def stop(self) -> None:
+        if self.process:
+            self.control.close()
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def spawn(self) -> Worker:
+        for attempt in (1, 2):
+            try:
+                return Worker(self)
+            except OSError:
+                if attempt == 2:
+                    raise
+                self.start()
+        raise AssertionError("unreachable")
+
+    def delay(self) -> float:
+        """Seconds that the worker has waited for a processor; 0 where the system does not say."""
+        assert self.process
+        pid = self.process.pid
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                pid = int(children[0])
+            return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
+
+
+class Worker:
+    """One confined process with the two pipes that only it and the judge hold."""
+
+    def __init__(self, zygote: Zygote) -> None:
+        self.zygote = zygote
+        self.waited = 0.0
+        self.usage: Usage | None = None
+        self.slow = False
+        their_in, self.sink = os.pipe()
+        self.source, their_out = os.pipe()
+        os.set_blocking(self.sink, False)
+        os.set_blocking(self.source, False)
+        try:
+            socket.send_fds(zygote.control, [b"S"], [their_in, their_out])
+        except OSError:
+            os.close(self.sink)
+            os.close(self.source)
+            raise
+        finally:
+            os.close(their_in)
+            os.close(their_out)
+
+    def exchange(self, message: bytes) -> bytes:
+        """The body of the answer. Raises TimeoutError, Gone, or WireError where it is too long."""
+        began = time.monotonic()
+        try:
+            if select.select([self.source], [], [], 0)[0] and not self._ended():
+                raise wire.WireError("an answer before the question")
+            self._write(message, began)
+            length = int.from_bytes(self._read(4, began), "big")
+            if length > wire.MAX_BYTES:
+                raise wire.WireError(f"a frame of {length} bytes")
+            body = self._read(length, began)
+            return body
+        finally:
+            self.waited += time.monotonic() - began
+
+    def cause(self) -> tuple[str, str]:
+        """Why a worker that closed its end did so."""
+        usage = self.close()
+        if usage.cpu >= self.zygote.limits.cpu_seconds - 0.05:
+            return "timeout", f"{usage.cpu:.2f} s of processor time"
+        if os.WIFSIGNALED(usage.status):
+            number = os.WTERMSIG(usage.status)
+            if number == signal.SIGKILL and usage.peak * 1024 > self.zygote.limits.memory_bytes / 2:
+                return "memory", "killed by the system"
+            return "exception", f"ended by signal {number}"
+        return "exception", f"ended with status {os.waitstatus_to_exitcode(usage.status)}"
+
+    def close(self) -> Usage:
+        """End the worker and all it started; what it used."""
+        if self.usage:
+            return self.usage
+        for handle in (self.sink, self.source):
+            os.close(handle)
+        control = self.zygote.control
+        try:
+            control.sendall(b"K")
+            data = b""
+            while len(data) < USAGE.size:
+                part = control.recv(USAGE.size - len(data))
+                if not part:
+                    raise OSError("the process that forks workers is gone")
+                data += part
+            status, user, system, peak = USAGE.unpack(data)
+            self.usage = Usage(status, user + system, peak)
+        except OSError:
+            self.zygote.start()
+            self.usage = Usage(256, 0.0, 0)
+        return self.usage
+
+    def _ended(self) -> bool:
+        """Whether the worker has closed its end; a byte that lies there instead is none of ours."""
+        try:
+            if os.read(self.source, 1):
+                return False
+        except BlockingIOError:
+            return False
+        raise Gone
+
+    def _write(self, data: bytes, began: float) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.sink, view) :]
+            except BlockingIOError:
+                self._wait([], [self.sink], began)
+            except BrokenPipeError:
+                raise Gone from None
+
+    def _read(self, count: int, began: float) -> bytes:
+        parts = []
+        while count:
+            try:
+                part = os.read(self.source, min(count, 2**20))
+            except BlockingIOError:
+                self._wait([self.source], [], began)
+                continue
+            if not part:
+                raise Gone
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def _wait(self, sources: list[int], sinks: list[int], began: float) -> None:
+        """Until a pipe is ready. Raises TimeoutError when the worker's own time is up."""
+        limits = self.zygote.limits
+        while True:
+            spent = self.waited + time.monotonic() - began
+            wall = limits.wall_seconds - spent
+            own = limits.own_seconds - (spent - (self.zygote.delay() if self.slow else 0.0))
+            if wall <= 0 or (own <= 0 and self.slow):
+                raise TimeoutError
+            # Asked only when the wall clock alone would have ended it.
+            self.slow = self.slow or own <= 0
+            left = max(0.01, min(wall, own)) if own > 0 else 0.0
+            ready = select.select(sources, sinks, [], left)
+            if ready[0] or ready[1]:
+                return
