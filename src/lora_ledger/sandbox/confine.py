@@ -41,6 +41,8 @@ _NEW = {"user": 0x10000000, "pid": 0x20000000, "net": 0x40000000, "ipc": 0x08000
 _PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS, _CAPBSET_DROP = 1, 4, 38, 24
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -120,6 +122,7 @@ def enclose(
         if "Landlock" not in without:
             found["Landlock"] = _landlock(files, listed)
         if "seccomp" not in without and seccomp.supported():
+            seccomp.prepare()
             found["seccomp"] = "on"
     found["process"] = "on"
     return found
@@ -134,7 +137,7 @@ def seal(limits: Limits, layers: Mapping[str, str]) -> None:
     if layers["Landlock"].startswith("on"):
         landlock.isolate()
     if layers["seccomp"] == "on":
-        seccomp.install(seccomp.assemble(os.getpid()))
+        seccomp.install(os.getpid())
 
 
 def level_of(layers: Mapping[str, str], failed: Iterable[str] = ()) -> int:
@@ -171,8 +174,7 @@ def _namespaces(found: dict[str, str], nobody: bool) -> list[str]:
 
 
 def _unshare(flags: int) -> str:
-    libc = ctypes.CDLL(None, use_errno=True)
-    return "" if libc.unshare(flags) == 0 else os.strerror(ctypes.get_errno())
+    return "" if _libc.unshare(flags) == 0 else os.strerror(ctypes.get_errno())
 
 
 def _nobody_can_read(files: Iterable[str]) -> bool:
@@ -247,11 +249,10 @@ def _drop_capabilities() -> str:
         if _prctl(_CAPBSET_DROP, number):
             break
     machine = os.uname().machine
-    libc = ctypes.CDLL(None, use_errno=True)
     header = struct.pack("=Ii", 0x20080522, 0)
     if machine not in _CAPSET:
         return f"off: unknown machine {machine}"
-    if libc.syscall(ctypes.c_long(_CAPSET[machine]), header, bytes(24)):
+    if _libc.syscall(ctypes.c_long(_CAPSET[machine]), header, bytes(24)):
         return f"off: {os.strerror(ctypes.get_errno())}"
     return "on"
 
@@ -274,6 +275,5 @@ def _attempt(function: Any, *arguments: Any) -> str:
 
 def _prctl(option: int, value: int) -> int:
     """0, or the errno."""
-    libc = ctypes.CDLL(None, use_errno=True)
     arguments = [ctypes.c_ulong(n) for n in (value, 0, 0, 0)]
-    return ctypes.get_errno() if libc.prctl(option, *arguments) else 0
+    return ctypes.get_errno() if _libc.prctl(option, *arguments) else 0

@@ -14,6 +14,7 @@ import os
 import stat
 import struct
 import sys
+from functools import cache
 from collections.abc import Iterable
 
 # The three numbers are the same on every architecture.
@@ -25,6 +26,7 @@ _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 
 _TCP, _SCOPES = 0b11, 0b11
 
 
+@cache
 def abi() -> int:
     """The kernel's Landlock ABI; 0 where there is none."""
     if sys.platform != "linux":

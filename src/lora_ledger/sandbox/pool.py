@@ -52,13 +52,17 @@ class Folder:
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="ledger-"))
         self.path = self.root / "empty"
-        self.planted = self.root / "planted"
         self.path.mkdir()
-        self.planted.write_text("secret\n")
-        # Readable by any user, so that what refuses is a layer and not a mode.
-        self.planted.chmod(0o444)
         self.path.chmod(0o555)
         self.root.chmod(0o755)
+        self.planted = self.plant("secret\n")
+
+    def plant(self, text: str) -> Path:
+        """A file of that text, readable by any user: what refuses is a layer and not a mode."""
+        path = self.root / f"planted-{len(list(self.root.iterdir()))}"
+        path.write_text(text, "utf-8")
+        path.chmod(0o444)
+        return path
 
     def remove(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)

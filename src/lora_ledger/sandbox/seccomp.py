@@ -15,6 +15,7 @@ import errno
 import os
 import platform
 import struct
+from functools import cache
 
 # From the kernel's tables asm/unistd_64.h and asm-generic/unistd.h.
 PLAIN = {
@@ -76,13 +77,17 @@ IOCTLS = (0x541B, 0x5421, 0x5450, 0x5451, 0x5401)
 FCNTLS = (0, 1, 2, 3, 1030, 1032)
 PRCTLS = (15, 16)  # the thread's name
 
-_LOAD, _JEQ, _JSET, _RET = 0x20, 0x15, 0x45, 0x06
+_LOAD, _JUMP, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_Code = list[bytes]
 
 
 class _Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]  # noqa: RUF012
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def supported() -> bool:
@@ -90,17 +95,11 @@ def supported() -> bool:
 
 
 def assemble(pid: int, machine: str | None = None) -> bytes:
-    """The filter for a worker whose process id, as it sees it, is `pid`."""
+    """The filter for a worker whose process id, as it sees it, is `pid`.
+
+    A binary tree over ranges of numbers: the kernel runs a new filter once for each call it knows.
+    """
     machine = machine or platform.machine()
-    checked = CHECKED[machine]
-    code = [
-        _op(_LOAD, 4),
-        _op(_JEQ, AUDIT_ARCH[machine], 1, 0),
-        _op(_RET, _KILL),
-        _op(_LOAD, 0),
-    ]
-    for number in PLAIN[machine].values():
-        code += [_op(_JEQ, number, 0, 1), _op(_RET, _ALLOW)]
     rules = {
         "open": _unless(1, WRITING),
         "openat": _unless(2, WRITING),
@@ -111,23 +110,45 @@ def assemble(pid: int, machine: str | None = None) -> bytes:
         "tgkill": _one_of(0, (pid,)),
         "prctl": _one_of(0, PRCTLS),
     }
-    for name, number in checked.items():
-        code += [_op(_JEQ, number, 0, len(rules[name])), *rules[name]]
+    leaves: list[tuple[int, int, _Code]] = []
+    for number in sorted(PLAIN[machine].values()):
+        if leaves and leaves[-1][1] == number - 1:
+            leaves[-1] = (leaves[-1][0], number, leaves[-1][2])
+        else:
+            leaves.append((number, number, [_op(_RET, _ALLOW)]))
+    leaves += [(number, number, rules[name]) for name, number in CHECKED[machine].items()]
     # As on an older kernel: the C library then goes back to the call whose arguments can be seen.
-    for number in (CLONE3, OPENAT2):
-        code += [_op(_JEQ, number, 0, 1), _op(_RET, _ERRNO | errno.ENOSYS)]
-    code.append(_op(_RET, _ERRNO | errno.EPERM))
-    return b"".join(code)
+    leaves += [(n, n, [_op(_RET, _ERRNO | errno.ENOSYS)]) for n in (CLONE3, OPENAT2)]
+    head = [
+        _op(_LOAD, 4),
+        _op(_JEQ, AUDIT_ARCH[machine], 1, 0),
+        _op(_RET, _KILL),
+        _op(_LOAD, 0),
+    ]
+    return b"".join(head + _tree(sorted(leaves, key=lambda leaf: leaf[0])))
 
 
-def install(program: bytes) -> None:
+@cache
+def _template() -> tuple[bytes, int]:
+    """The filter with a process id of no process, and where that stands."""
+    program = assemble(0x7FFFFFF1)
+    return program, program.index(struct.pack("=I", 0x7FFFFFF1))
+
+
+def prepare() -> None:
+    """Assemble once, in the process that forks the workers."""
+    _template()
+
+
+def install(pid: int) -> None:
     """Bind the calling thread, and all it will start, to the filter. Raises OSError.
 
-    Needs no-new-privileges. `ctypes` must have been imported, since nothing opens after it.
+    Needs no-new-privileges.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
+    program, place = _template()
+    program = program[:place] + struct.pack("=I", pid) + program[place + 4 :]
     argument = _Program(len(program) // 8, program)
-    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(argument), 0, 0):
+    if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(argument), 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, f"seccomp: {os.strerror(number)}")
 
@@ -136,22 +157,34 @@ def _op(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("=HBBI", code, yes, no, k)
 
 
+def _tree(leaves: list[tuple[int, int, _Code]]) -> _Code:
+    if len(leaves) == 1:
+        low, high, body = leaves[0]
+        # The accumulator is the number still; `body` may load something else, and always returns.
+        deny = _op(_RET, _ERRNO | errno.EPERM)
+        return [_op(_JGE, low, 0, 1), _op(_JGT, high, 0, 1), deny, *body]
+    middle = len(leaves) // 2
+    left, right = _tree(leaves[:middle]), _tree(leaves[middle:])
+    # A long jump over the left half, since conditional ones reach 255 instructions only.
+    return [_op(_JGE, leaves[middle][0], 0, 1), _op(_JUMP, len(left)), *left, *right]
+
+
 def _argument(place: int) -> bytes:
     # The low half: the kernel looks at 32 bits of all the arguments that are tested here.
     return _op(_LOAD, 16 + 8 * place)
 
 
-def _unless(place: int, bits: int) -> list[bytes]:
+def _unless(place: int, bits: int) -> _Code:
     deny = _op(_RET, _ERRNO | errno.EPERM)
     return [_argument(place), _op(_JSET, bits, 0, 1), deny, _op(_RET, _ALLOW)]
 
 
-def _if_set(place: int, bits: int) -> list[bytes]:
+def _if_set(place: int, bits: int) -> _Code:
     deny = _op(_RET, _ERRNO | errno.EPERM)
     return [_argument(place), _op(_JSET, bits, 0, 1), _op(_RET, _ALLOW), deny]
 
 
-def _one_of(place: int, values: tuple[int, ...]) -> list[bytes]:
+def _one_of(place: int, values: tuple[int, ...]) -> _Code:
     tests = []
     for value in values:
         tests += [_op(_JEQ, value, 0, 1), _op(_RET, _ALLOW)]

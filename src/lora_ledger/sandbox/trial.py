@@ -27,7 +27,7 @@ from .confine import Limits
 from .zygote import Gone, Worker, Zygote
 
 # Seconds of processor time that the tests themselves may take.
-TESTS_SECONDS = 20.0
+TESTS_SECONDS = 10.0
 TESTS_BYTES = 4 * 2**30
 
 

@@ -142,6 +142,8 @@ def _described(error: BaseException) -> tuple[str, str, bool]:
     for _ in range(4):
         if isinstance(seen, OSError) and seen.errno in REFUSALS:
             return names[0], text, True
+        if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
+            return "MemoryError", text, False
         # urllib wraps the refusal as `reason`; others chain it.
         seen = getattr(seen, "reason", None) or getattr(seen, "__context__", None)
     return names[0], text, False

