@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from .judge import Problem, SandboxError
 from .proof import Proof, prove
@@ -32,7 +33,7 @@ def human_eval(path: Path | None) -> list[Problem]:
     ]
 
 
-def _from_wheel() -> list[dict[str, str]]:
+def _from_wheel() -> list[dict[str, Any]]:
     # Only here, so that the self-test of a file runs on a Python without any package.
     from lora_ledger.catalogue import CorpusEntry, WheelSource, entries
     from lora_ledger.corpora import human_eval as corpus
@@ -46,9 +47,7 @@ def _from_wheel() -> list[dict[str, str]]:
         if isinstance(source, WheelSource) and source.name.replace("-", "_") == "human_eval"
     ]
     examples = corpus.read({"human-eval": obtain(found[0])}, {})
-    return [
-        {"prompt": e.prompt, "canonical_solution": e.response, **e.fields} for e in examples
-    ]
+    return [{"prompt": e.prompt, "canonical_solution": e.response, **e.fields} for e in examples]
 
 
 def show(proof: Proof, seconds: float) -> str:

@@ -3,8 +3,8 @@
 In: limits, and what may be read. Out: the calling process confined, and for every layer the word
 "on" or why not. `enclose` lays what all workers of a pool share, once, in the process that forks
 them; `seal` lays the rest in each worker just before the code. Levels: 3 Landlock and seccomp,
-2 seccomp, 1 limits and a process apart, 0 none. It trusts no layer on its word: `probes` tries them.
-Standard library only.
+2 seccomp, 1 limits and a process apart, 0 none. It trusts no layer on its word: `probes` tries
+them. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from . import landlock, seccomp
@@ -31,8 +32,8 @@ LAYERS = (
 # What a worker may never have, by the level that counts on it.
 NEEDED = {3: ("Landlock", "seccomp", "limits"), 2: ("seccomp", "limits"), 1: ("limits",), 0: ()}
 ADVICE = {
-    "Landlock": "Linux 5.13 or later with `landlock` among the security modules (boot option lsm=), "
-    "and a container that lets the landlock_* system calls through",
+    "Landlock": "Linux 5.13 or later with `landlock` among the security modules (boot option "
+    "lsm=), and a container that lets the landlock_* system calls through",
     "seccomp": "Linux on x86-64 or aarch64 with CONFIG_SECCOMP_FILTER, and ctypes in this Python",
     "limits": "a POSIX system with setrlimit",
 }
@@ -65,31 +66,30 @@ def readable() -> tuple[list[str], list[str]]:
 
     Call it before any confinement; `shared_libraries` adds what the extension modules load.
     """
-    library = os.path.dirname(os.path.realpath(os.__file__))
+    library = Path(os.__file__).resolve().parent
     left_out = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip", "turtledemo"}
     found = [
-        os.path.join(library, name)
-        for name in sorted(os.listdir(library))
-        if name not in left_out and not name.startswith("config-")
+        str(path)
+        for path in sorted(library.iterdir())
+        if path.name not in left_out and not path.name.startswith("config-")
     ]
-    found += [path for path in sys.path if path.endswith(".zip") and os.path.isfile(path)]
+    found += [path for path in sys.path if path.endswith(".zip") and Path(path).is_file()]
     found += ["/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo"]
-    return found, [library]
+    return found, [str(library)]
 
 
 def shared_libraries() -> list[str]:
     """The libraries mapped into this process once every extension module has been loaded."""
     import importlib
 
-    folder = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "lib-dynload")
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    for name in sorted(names):
+    folder = Path(os.__file__).resolve().parent / "lib-dynload"
+    for name in sorted(path.name for path in folder.glob("*")):
         if not name.startswith(("_test", "_xx", "xx", "_tkinter", "_ctypes_test")):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name.partition(".")[0])
     found = set()
-    with contextlib.suppress(OSError), open("/proc/self/maps") as lines:
-        for line in lines:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/maps").read_text("utf-8").splitlines():
             path = line.partition("/")[2].strip()
             if ".so" in path:
                 found.add("/" + path)
@@ -167,8 +167,8 @@ def _namespaces(found: dict[str, str], nobody: bool) -> list[str]:
             ("uid_map", f"{user} {user} 1"),
             ("gid_map", f"{group} {group} 1"),
         ):
-            with contextlib.suppress(OSError), open(f"/proc/self/{name}", "w") as file:
-                file.write(text)
+            with contextlib.suppress(OSError):
+                Path(f"/proc/self/{name}").write_text(text)
     found["namespaces"] = f"on: {' '.join(granted)}" if granted else f"off: {why}"
     return granted
 
@@ -183,7 +183,7 @@ def _nobody_can_read(files: Iterable[str]) -> bool:
     if child == 0:
         try:
             _become_nobody()
-            needed = [path for path in files if os.path.basename(path) in ("os.py", "lib-dynload")]
+            needed = [path for path in files if Path(path).name in ("os.py", "lib-dynload")]
             os._exit(0 if all(os.access(path, os.R_OK) for path in needed) and needed else 1)
         except BaseException:
             os._exit(1)

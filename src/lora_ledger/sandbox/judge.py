@@ -12,10 +12,9 @@ of their own, and workers of theirs (`trial`, `worker`). Standard library only.
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -45,7 +44,8 @@ class Problem:
     `prompt` + `completion` is what the worker runs. `tests` is what the judge runs: HumanEval's
     module with its `check(candidate)`, or MBPP's asserts, one a line. `context` is the benchmark's
     own code that the tests may use: for HumanEval the prompt as published (`prompt` when it is left
-    out), for MBPP the setup code. `entry_point` may be empty for MBPP.
+    out), for MBPP the setup code. `entry_point` may be empty for MBPP. `cpu_seconds`
+    is a limit of its own for a problem whose right solution is slow; 0 leaves the usual one.
     """
 
     prompt: str
@@ -54,6 +54,7 @@ class Problem:
     entry_point: str = ""
     style: Style = "humaneval"
     context: str | None = None
+    cpu_seconds: int = 0
 
     def message(self) -> dict[str, Any]:
         context = self.prompt if self.style == "humaneval" else ""
@@ -171,13 +172,6 @@ class Sandbox:
         """Files that anyone but a worker may read, for cheats to try: text → path."""
         return {text: str(self._folder.plant(text)) for text in texts}
 
-    def backstop(self, slowest: float) -> None:
-        """Widen the wall clock's limit to 20 times the slowest solution that is known to be right;
-        the limit on processor time, which decides, stays."""
-        wall = max(self.limits.wall_seconds, 20 * slowest)
-        self.limits = replace(self.limits, wall_seconds=wall)
-        self._settings["limits"] = self.limits.as_dict()
-
     def _probe(self, one: Judge) -> Confinement:
         """Try every layer from inside, as generated code would."""
         tests = (
@@ -225,7 +219,5 @@ def judge_all(
     problems: Sequence[Problem], jobs: int = 1, level: int = 3, limits: Limits | None = None
 ) -> list[Verdict]:
     """The verdicts on problems, by judges that live as long as this call. Raises SandboxError."""
-    if sys.platform == "win32":
-        raise SandboxError("generated code is judged on Linux or macOS; use WSL here")
     with Sandbox(jobs, level, limits) as sandbox:
         return sandbox.judge_all(problems)

@@ -14,8 +14,8 @@ import os
 import stat
 import struct
 import sys
-from functools import cache
 from collections.abc import Iterable
+from functools import cache
 
 # The three numbers are the same on every architecture.
 _CREATE, _ADD, _RESTRICT = 444, 445, 446

@@ -1,4 +1,4 @@
-"""MBPP's asserts: which functions they try, and which calls must be made where their arguments live.
+"""MBPP's asserts: which functions they try, and which calls need what only the worker has.
 
 In: the text of the asserts, and the entry point if it is known. Out: code for the judge, in which a
 call whose arguments only the worker can build (`root`, which setup made, or `Pair(5, 24)`, a class
@@ -38,7 +38,7 @@ def plan(tests: str, entry_point: str = "") -> Plan:
     others = [n for n in tree.body if not isinstance(n, ast.Assert | ast.Import | ast.ImportFrom)]
     if not statements or others:
         raise ValueError(f"MBPP: expected plain asserts, found {tests[:80]!r}")
-    imports = [n for n in tree.body if not isinstance(n, ast.Assert)]
+    imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     modules = {
         name: importlib.import_module(name)
@@ -58,7 +58,7 @@ def plan(tests: str, entry_point: str = "") -> Plan:
     elsewhere |= {name for name in functions - {entry_point} if _only_inside(tree, name)}
     functions -= elsewhere
     move = _Move(functions, elsewhere)
-    codes = [ast.Module([node], []) for node in imports]
+    codes: list[ast.Module] = [ast.Module([node], []) for node in imports]
     codes += [ast.Module([ast.fix_missing_locations(move.visit(n))], []) for n in statements]
     return Plan(
         tuple(sorted(functions)),

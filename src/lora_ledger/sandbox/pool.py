@@ -1,8 +1,8 @@
 """Judge processes as the score stage sees them: started, asked, replaced when they hang.
 
 In: settings for the confinement, and problems as mappings. Out: verdicts as mappings. A judge that
-does not answer in time is ended with all its workers, its problem is a time-out, and a new one takes
-its place. It knows nothing of tests or values.
+does not answer in time is ended with all its workers, its problem is a time-out, and a new one
+takes its place. It knows nothing of tests or values.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Judge:
     def stop(self) -> None:
         if not self.process:
             return
-        assert self.process.stdin and self.process.stdout and self.process.stderr
+        assert self.process.stdin
+        assert self.process.stdout
+        assert self.process.stderr
         # An idle judge ends by itself when nobody writes any more, and its workers with it.
         self.process.stdin.close()
         try:
@@ -114,7 +116,7 @@ class Judge:
     def ask(self, problem: dict[str, Any], limits: Limits, whole: bool = False) -> dict[str, Any]:
         """The verdict; a time-out where the judge itself was lost."""
         began = time.monotonic()
-        self._send(problem | {"whole": whole, "wall_seconds": limits.wall_seconds})
+        self._send(problem | {"whole": whole})
         answer = self._receive(began + limits.wall_seconds + 4 * TESTS_SECONDS)
         if answer is None:
             self.stop()
@@ -123,7 +125,8 @@ class Judge:
         return answer
 
     def _send(self, content: dict[str, Any]) -> None:
-        assert self.process and self.process.stdin
+        assert self.process
+        assert self.process.stdin
         data = memoryview(json.dumps(content).encode() + b"\n")
         with contextlib.suppress(BrokenPipeError):
             while data:
@@ -131,7 +134,8 @@ class Judge:
 
     def _receive(self, deadline: float) -> dict[str, Any] | None:
         """The next line; None when it is late or the process has ended."""
-        assert self.process and self.process.stdout
+        assert self.process
+        assert self.process.stdout
         handle = self.process.stdout.fileno()
         while b"\n" not in self.rest:
             if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -145,6 +149,7 @@ class Judge:
         return found
 
     def _complaint(self) -> str:
-        assert self.process and self.process.stderr
+        assert self.process
+        assert self.process.stderr
         self.process.kill()
-        return self.process.stderr.read().decode("utf-8", "replace").strip()[-2500:]
+        return self.process.stderr.read().decode("utf-8", "replace").strip()[-800:]

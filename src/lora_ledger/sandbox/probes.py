@@ -12,24 +12,32 @@ import platform
 import resource
 import socket
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 # bpf, io_uring_setup, keyctl, mount, ptrace, unshare, memfd_create, process_vm_readv,
 # perf_event_open, userfaultfd, pidfd_open, socket, execve, kill
+
+
+def _table(text: str) -> dict[str, int]:
+    return {name: int(number) for name, number in (item.split("=") for item in text.split())}
+
+
 NUMBERS = {
-    "x86_64": dict(
-        bpf=321, io_uring_setup=425, keyctl=250, mount=165, ptrace=101, unshare=272,
-        memfd_create=319, process_vm_readv=310, perf_event_open=298, userfaultfd=323,
-        pidfd_open=434, socket=41, execve=59, kill=62, setns=308, shmget=29,
+    "x86_64": _table(
+        "bpf=321 io_uring_setup=425 keyctl=250 mount=165 ptrace=101 unshare=272 "
+        "memfd_create=319 process_vm_readv=310 perf_event_open=298 userfaultfd=323 "
+        "pidfd_open=434 socket=41 execve=59 kill=62 setns=308 shmget=29"
     ),
-    "aarch64": dict(
-        bpf=280, io_uring_setup=425, keyctl=219, mount=40, ptrace=117, unshare=97,
-        memfd_create=279, process_vm_readv=270, perf_event_open=241, userfaultfd=282,
-        pidfd_open=434, socket=198, execve=221, kill=129, setns=268, shmget=194,
+    "aarch64": _table(
+        "bpf=280 io_uring_setup=425 keyctl=219 mount=40 ptrace=117 unshare=97 "
+        "memfd_create=279 process_vm_readv=270 perf_event_open=241 userfaultfd=282 "
+        "pidfd_open=434 socket=198 execve=221 kill=129 setns=268 shmget=194"
     ),
-}  # fmt: skip
+}
 
 
-def outcome(attempt):
+def outcome(attempt: Callable[[], object]) -> str:
     try:
         return f"allowed: {attempt()!r}"[:60]
     except (PermissionError, MemoryError):
@@ -40,11 +48,11 @@ def outcome(attempt):
         return f"{type(error).__name__} {error.errno}"
 
 
-def call(number):
-    def attempt():
+def call(number: int) -> Callable[[], int]:
+    def attempt() -> int:
         libc = ctypes.CDLL(None, use_errno=True)
         # Arguments that are refused or harmless: a null pointer, no flags, this process.
-        result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(0)] * 5)
+        result: int = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(0)] * 5)
         if result < 0:
             raise OSError(ctypes.get_errno(), "")
         return result
@@ -52,7 +60,7 @@ def call(number):
     return attempt
 
 
-def fork():
+def fork() -> int:
     child = os.fork()
     if child == 0:
         os._exit(0)
@@ -60,7 +68,7 @@ def fork():
     return child
 
 
-def handles():
+def handles() -> list[int]:
     found = []
     for handle in range(256):
         try:
@@ -71,16 +79,16 @@ def handles():
     return found
 
 
-def held(truth):
+def held(truth: bool) -> str:
     return "refused" if truth else "not so"
 
 
-def probe(planted):
+def probe(planted: str) -> dict[str, str]:
     found = {
-        "Landlock: read a file": outcome(lambda: open(planted).read()),
-        "Landlock: list a folder": outcome(lambda: os.listdir(os.path.dirname(planted))),
-        "Landlock: list the root": outcome(lambda: os.listdir("/")),
-        "limits: write a file": outcome(lambda: open("here", "w").write("x")),
+        "Landlock: read a file": outcome(lambda: Path(planted).read_bytes()),
+        "Landlock: list a folder": outcome(lambda: list(Path(planted).parent.iterdir())),
+        "Landlock: list the root": outcome(lambda: list(Path("/").iterdir())),
+        "limits: write a file": outcome(lambda: Path("here").write_text("x")),
         "limits: allocate twice the memory": outcome(
             lambda: bytearray(2 * resource.getrlimit(resource.RLIMIT_AS)[0])[:0]
         ),
@@ -90,7 +98,7 @@ def probe(planted):
         "environment: descriptors": held(handles() == [0, 1, 2, 3, 4]),
         "environment: input": held(os.read(0, 1) == b""),
         "process: session of its own": held(os.getsid(0) == os.getpid()),
-        "process: empty folder": held(len(outcome(lambda: os.listdir("."))) < 12),
+        "process: empty folder": held(len(outcome(lambda: list(Path().iterdir()))) < 12),
         "process: no tests in memory": held("lora_ledger.sandbox.trial" not in sys.modules),
         "seccomp: fork": outcome(fork),
         "seccomp: socket": outcome(socket.socket),

@@ -8,6 +8,7 @@ is that function's name, `PLANTED` the path of a file that holds a right program
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from .confine import Limits
 from .judge import Confinement, Problem, Sandbox, SandboxError, Verdict
 
 CHEATS = Path(__file__).with_name("cheats")
+# Solutions are right however slow the machine; how long they take sets the limits for the others.
+PATIENT = Limits(cpu_seconds=30, own_seconds=60.0, wall_seconds=300.0)
 # Cheats end by their reason, not by their limit; these are enough for any of them to succeed.
 QUICK = Limits(memory_bytes=2**29, cpu_seconds=1, own_seconds=1.5, wall_seconds=60.0)
 
@@ -32,14 +35,16 @@ class Count:
 
 @dataclass(frozen=True)
 class Proof:
-    """Solutions must all pass, stubs and cheats never; `slowest` is a solution's wall seconds."""
+    """Solutions must all pass, stubs and cheats never; `cpu` and `wall` are the
+    seconds of each solution."""
 
     confinement: Confinement
     solutions: Count
     stubs: Count
     cheats: Count
     reasons: dict[str, str]
-    slowest: float
+    cpu: tuple[float, ...]
+    wall: tuple[float, ...]
 
     @property
     def holds(self) -> bool:
@@ -52,8 +57,20 @@ class Proof:
     def as_dict(self) -> dict[str, Any]:
         """What a record keeps: no times, so that a repeat of the run has the same id."""
         found = asdict(self)
-        del found["slowest"], found["reasons"]
+        del found["cpu"], found["wall"], found["reasons"]
         return found
+
+    def limits(self) -> Limits:
+        """The usual limits with the wall clock's, a mere backstop, at 20 times the slowest
+        solution's time where that is more."""
+        usual = Limits()
+        return replace(usual, wall_seconds=max(usual.wall_seconds, 20 * max(self.wall)))
+
+    def cpu_seconds(self) -> tuple[int, ...]:
+        """For each solution's problem, twice the processor time that it took, in whole seconds, if
+        that is more than the usual limit, else 0."""
+        usual = Limits().cpu_seconds
+        return tuple(s if (s := math.ceil(2 * one)) > usual else 0 for one in self.cpu)
 
 
 def cheats() -> dict[str, str]:
@@ -81,14 +98,20 @@ def cheating(problem: Problem, text: str, planted: str) -> Problem:
     return replace(problem, completion=f"{body}{head}{text}{tail}\n")
 
 
-def prove(solutions: Sequence[Problem], jobs: int = 1, level: int = 3) -> Proof:
+def prove(
+    solutions: Sequence[Problem],
+    jobs: int = 1,
+    level: int = 3,
+    *,
+    _without: frozenset[str] = frozenset(),
+) -> Proof:
     """The proof for a benchmark, given by problems with right completions.
 
     Raises SandboxError where the machine offers less than `level`, ValueError without problems.
     """
     if not solutions:
         raise ValueError("proof: found no problem with a solution, expected one at least")
-    with Sandbox(jobs, level) as sandbox:
+    with Sandbox(jobs, level, PATIENT, _without=_without) as sandbox:
         right = sandbox.judge_all(solutions)
         empty = sandbox.judge_all([stub(problem) for problem in solutions])
     attempts = [
@@ -96,7 +119,7 @@ def prove(solutions: Sequence[Problem], jobs: int = 1, level: int = 3) -> Proof:
         for name, text in cheats().items()
         for problem in solutions[: 1 if "# slow:" in text[:8] else 2]
     ]
-    with Sandbox(jobs, level, QUICK) as sandbox:
+    with Sandbox(jobs, level, QUICK, _without=_without) as sandbox:
         planted = sandbox.plant([p.prompt + p.completion for p in solutions[:2]])
         tried = sandbox.judge_all(
             [cheating(p, text, planted[p.prompt + p.completion]) for _, p, text in attempts]
@@ -105,11 +128,12 @@ def prove(solutions: Sequence[Problem], jobs: int = 1, level: int = 3) -> Proof:
     names = [p.entry_point or str(place) for place, p in enumerate(solutions)]
     return Proof(
         confinement,
-        _count([n for n in names], right, odd=False),
-        _count([n for n in names], empty, odd=True),
+        _count(names, right, odd=False),
+        _count(names, empty, odd=True),
         _count([name for name, _, _ in attempts], tried, odd=True),
         {name: v.reason for (name, _, _), v in zip(attempts, tried, strict=True)},
-        max(verdict.wall for verdict in right),
+        tuple(verdict.cpu for verdict in right),
+        tuple(verdict.wall for verdict in right),
     )
 
 

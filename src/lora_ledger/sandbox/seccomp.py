@@ -17,54 +17,57 @@ import platform
 import struct
 from functools import cache
 
+
+def _table(text: str) -> dict[str, int]:
+    return {name: int(number) for name, number in (item.split("=") for item in text.split())}
+
+
 # From the kernel's tables asm/unistd_64.h and asm-generic/unistd.h.
 PLAIN = {
-    "x86_64": dict(
-        read=0, write=1, readv=19, writev=20, pread64=17, pwrite64=18, preadv=295, pwritev=296,
-        lseek=8, close=3, close_range=436, dup=32, dup2=33, dup3=292, pipe=22, pipe2=293, poll=7,
-        ppoll=271, select=23, pselect6=270, epoll_create=213, epoll_create1=291, epoll_ctl=233,
-        epoll_wait=232, epoll_pwait=281, eventfd2=290, stat=4, lstat=6, fstat=5, newfstatat=262,
-        statx=332, statfs=137, fstatfs=138, access=21, faccessat=269, faccessat2=439, readlink=89,
-        readlinkat=267, getdents=78, getdents64=217, getcwd=79, mmap=9, munmap=11, mremap=25,
-        mprotect=10, madvise=28, brk=12, msync=26, rt_sigaction=13, rt_sigprocmask=14,
-        rt_sigreturn=15, rt_sigpending=127, rt_sigsuspend=130, rt_sigtimedwait=128, sigaltstack=131,
-        restart_syscall=219, pause=34, alarm=37, getitimer=36, setitimer=38, nanosleep=35,
-        clock_nanosleep=230, clock_gettime=228, clock_getres=229, gettimeofday=96, time=201,
-        times=100, getpid=39, gettid=186, getppid=110, getpgid=121, getpgrp=111, getsid=124,
-        getuid=102, geteuid=107, getgid=104, getegid=108, getresuid=118, getresgid=120,
-        getgroups=115, getpriority=140, getrlimit=97, getrusage=98, uname=63, sysinfo=99,
-        getrandom=318, getcpu=309, sched_yield=24, sched_getaffinity=204, sched_getscheduler=145,
-        sched_getparam=143, sched_get_priority_max=146, sched_get_priority_min=147, futex=202,
-        futex_waitv=449, set_robust_list=273, get_robust_list=274, set_tid_address=218, rseq=334,
-        membarrier=324, exit=60, exit_group=231, wait4=61, waitid=247, umask=95, capget=125,
+    "x86_64": _table(
+        "read=0 write=1 readv=19 writev=20 pread64=17 pwrite64=18 preadv=295 pwritev=296 "
+        "lseek=8 close=3 close_range=436 dup=32 dup2=33 dup3=292 pipe=22 pipe2=293 poll=7 "
+        "ppoll=271 select=23 pselect6=270 epoll_create=213 epoll_create1=291 epoll_ctl=233 "
+        "epoll_wait=232 epoll_pwait=281 eventfd2=290 stat=4 lstat=6 fstat=5 newfstatat=262 "
+        "statx=332 statfs=137 fstatfs=138 access=21 faccessat=269 faccessat2=439 readlink=89 "
+        "readlinkat=267 getdents=78 getdents64=217 getcwd=79 mmap=9 munmap=11 mremap=25 "
+        "mprotect=10 madvise=28 brk=12 msync=26 rt_sigaction=13 rt_sigprocmask=14 "
+        "rt_sigreturn=15 rt_sigpending=127 rt_sigsuspend=130 rt_sigtimedwait=128 "
+        "sigaltstack=131 restart_syscall=219 pause=34 alarm=37 getitimer=36 setitimer=38 "
+        "nanosleep=35 clock_nanosleep=230 clock_gettime=228 clock_getres=229 gettimeofday=96 "
+        "time=201 times=100 getpid=39 gettid=186 getppid=110 getpgid=121 getpgrp=111 "
+        "getsid=124 getuid=102 geteuid=107 getgid=104 getegid=108 getresuid=118 getresgid=120 "
+        "getgroups=115 getpriority=140 getrlimit=97 getrusage=98 uname=63 sysinfo=99 "
+        "getrandom=318 getcpu=309 sched_yield=24 sched_getaffinity=204 sched_getscheduler=145 "
+        "sched_getparam=143 sched_get_priority_max=146 sched_get_priority_min=147 futex=202 "
+        "futex_waitv=449 set_robust_list=273 get_robust_list=274 set_tid_address=218 rseq=334 "
+        "membarrier=324 exit=60 exit_group=231 wait4=61 waitid=247 umask=95 capget=125"
     ),
-    "aarch64": dict(
-        read=63, write=64, readv=65, writev=66, pread64=67, pwrite64=68, preadv=69, pwritev=70,
-        lseek=62, close=57, close_range=436, dup=23, dup3=24, pipe2=59, ppoll=73, pselect6=72,
-        epoll_create1=20, epoll_ctl=21, epoll_pwait=22, eventfd2=19, fstat=80, newfstatat=79,
-        statx=291, statfs=43, fstatfs=44, faccessat=48, faccessat2=439, readlinkat=78,
-        getdents64=61, getcwd=17, mmap=222, munmap=215, mremap=216, mprotect=226, madvise=233,
-        brk=214, msync=227, rt_sigaction=134, rt_sigprocmask=135, rt_sigreturn=139,
-        rt_sigpending=136, rt_sigsuspend=133, rt_sigtimedwait=137, sigaltstack=132,
-        restart_syscall=128, getitimer=102, setitimer=103, nanosleep=101, clock_nanosleep=115,
-        clock_gettime=113, clock_getres=114, gettimeofday=169, times=153, getpid=172, gettid=178,
-        getppid=173, getpgid=155, getsid=156, getuid=174, geteuid=175, getgid=176, getegid=177,
-        getresuid=148, getresgid=150, getgroups=158, getpriority=141, getrlimit=163, getrusage=165,
-        uname=160, sysinfo=179, getrandom=278, getcpu=168, sched_yield=124, sched_getaffinity=123,
-        sched_getscheduler=120, sched_getparam=121, sched_get_priority_max=125,
-        sched_get_priority_min=126, futex=98, futex_waitv=449, set_robust_list=99,
-        get_robust_list=100, set_tid_address=96, rseq=293, membarrier=283, exit=93, exit_group=94,
-        wait4=260, waitid=95, umask=166, capget=90,
+    "aarch64": _table(
+        "read=63 write=64 readv=65 writev=66 pread64=67 pwrite64=68 preadv=69 pwritev=70 "
+        "lseek=62 close=57 close_range=436 dup=23 dup3=24 pipe2=59 ppoll=73 pselect6=72 "
+        "epoll_create1=20 epoll_ctl=21 epoll_pwait=22 eventfd2=19 fstat=80 newfstatat=79 "
+        "statx=291 statfs=43 fstatfs=44 faccessat=48 faccessat2=439 readlinkat=78 "
+        "getdents64=61 getcwd=17 mmap=222 munmap=215 mremap=216 mprotect=226 madvise=233 "
+        "brk=214 msync=227 rt_sigaction=134 rt_sigprocmask=135 rt_sigreturn=139 "
+        "rt_sigpending=136 rt_sigsuspend=133 rt_sigtimedwait=137 sigaltstack=132 "
+        "restart_syscall=128 getitimer=102 setitimer=103 nanosleep=101 clock_nanosleep=115 "
+        "clock_gettime=113 clock_getres=114 gettimeofday=169 times=153 getpid=172 gettid=178 "
+        "getppid=173 getpgid=155 getsid=156 getuid=174 geteuid=175 getgid=176 getegid=177 "
+        "getresuid=148 getresgid=150 getgroups=158 getpriority=141 getrlimit=163 "
+        "getrusage=165 uname=160 sysinfo=179 getrandom=278 getcpu=168 sched_yield=124 "
+        "sched_getaffinity=123 sched_getscheduler=120 sched_getparam=121 "
+        "sched_get_priority_max=125 sched_get_priority_min=126 futex=98 futex_waitv=449 "
+        "set_robust_list=99 get_robust_list=100 set_tid_address=96 rseq=293 membarrier=283 "
+        "exit=93 exit_group=94 wait4=260 waitid=95 umask=166 capget=90"
     ),
-}  # fmt: skip
+}
 # Calls that are allowed with some arguments only. `open` exists on x86-64 alone.
 CHECKED = {
-    "x86_64": dict(
-        open=2, openat=257, clone=56, ioctl=16, fcntl=72, prlimit64=302, tgkill=234, prctl=157
+    "x86_64": _table(
+        "open=2 openat=257 clone=56 ioctl=16 fcntl=72 prlimit64=302 tgkill=234 prctl=157"
     ),
-    "aarch64": dict(
-        openat=56, clone=220, ioctl=29, fcntl=25, prlimit64=261, tgkill=131, prctl=167
-    ),
+    "aarch64": _table("openat=56 clone=220 ioctl=29 fcntl=25 prlimit64=261 tgkill=131 prctl=167"),
 }
 CLONE3, OPENAT2 = 435, 437
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -84,7 +87,7 @@ _Code = list[bytes]
 
 
 class _Program(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]  # noqa: RUF012
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -2,7 +2,7 @@
 
 In: on standard input a line of settings, then a line for each problem. Out: on standard output one
 line for each: the verdict. The tests are the benchmark's and trusted; values come from the worker
-as plain data only, so no comparison runs generated code. It decides; it never executes a completion.
+as plain data only, so no comparison runs generated code. It decides and never runs a completion.
 It is a process of its own, so tests that do not end hold up nobody but it. Standard library only.
 """
 
@@ -17,7 +17,6 @@ import secrets
 import signal
 import sys
 import time
-from dataclasses import replace
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -153,8 +152,7 @@ def judge(problem: dict[str, Any], zygote: Zygote) -> dict[str, Any]:
     """The verdict on one problem: reason, detail, and what the worker used."""
     # Only this package's own probe asks for all of it.
     width = None if problem["whole"] else 200
-    zygote.limits = replace(zygote.limits, wall_seconds=problem["wall_seconds"])
-    session = Session(zygote.spawn())
+    session = Session(zygote.spawn(problem["cpu_seconds"]))
     try:
         settled = _settle(problem, session)
     finally:
@@ -189,14 +187,22 @@ def _settle(problem: dict[str, Any], session: Session) -> Stop:
         if session.stopped:
             return session.stopped
         if not loaded or error is session.raised:
-            return Stop("exception", str(error))
+            return Stop("exception", _text(error))
         # The functions returned; the tests did not accept, or could not use, what they returned.
-        return Stop("wrong", f"{type(error).__name__}: {error}")
+        return Stop("wrong", _text(error))
     if session.stopped:
         return session.stopped
     if not session.calls:
         return Stop("protocol", "the tests called no generated function")
     return Stop("passed")
+
+
+def _text(error: BaseException) -> str:
+    """What an exception says; it may hold a returned value that cannot be written down."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 class _Overtime(BaseException):

@@ -1,11 +1,12 @@
 """The wire between judge and worker: values as flat JSON, each frame with its length before it.
 
-In: plain Python values. Out: bytes, and plain values of exactly the built-in types again. A frame is
+In: plain Python values. Out: bytes, and plain values of the built-in types again. A frame is
 four bytes of length (big-endian) and one JSON list without any list or mapping inside: kind, nonce,
 and the tokens of a value in prefix order. Ints, strings after a tag, booleans and null stand for
 themselves; a tag says what follows:
 
     s text | i hex | f hex | c hex hex | b hex | y hex | . (Ellipsis) | Q num den | D text
+    T name (a built-in type itself)
     l n … | t n … | e n … | z n … | q n … | d n key value … | g n … | k d… | v d… | m d…
     r start stop step
 
@@ -30,6 +31,9 @@ from typing import Any
 MAX_BYTES = 4 * 2**20
 MAX_TOKENS = 400_000
 MAX_DEPTH = 200
+# Hexadecimal digits of an integer: more would let one operation of a test take hours.
+MAX_DIGITS = 2**18
+MAX_FRACTION = 2**10
 # One list of scalars, strings skipped whole: possessive, so the time is linear in the length.
 _FLAT = re.compile(rb'\[(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+\]', re.DOTALL)
 
@@ -87,7 +91,7 @@ def decode(tokens: list[Any]) -> Any:
     reader = iter(tokens)
     try:
         value = _read(reader, 0)
-    except (StopIteration, TypeError, ValueError, ArithmeticError) as error:
+    except (StopIteration, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise WireError(f"tokens that make no value ({str(error)[:80]})") from None
     for _ in reader:
         raise WireError("tokens after the value")
@@ -132,6 +136,8 @@ def _int(value: Any, out: list[Any], depth: int) -> None:
     if int.bit_length(value) < 63:
         out.append(int.__pos__(value))
     else:
+        if int.bit_length(value) > 4 * MAX_DIGITS:
+            raise Unsendable(f"an integer of {int.bit_length(value)} bits")
         # Hexadecimal takes linear time and is not subject to Python's limit on digits.
         out += ("i", int.__format__(value, "x"))
 
@@ -157,6 +163,18 @@ def _range(value: Any, out: list[Any], depth: int) -> None:
         _int(part, out, depth)
 
 
+def _type_name(value: Any) -> str:
+    for name, kind in _TYPES.items():
+        if kind is value:
+            return name
+    raise Unsendable("a class")
+
+
+# MBPP passes `int` as an argument.
+_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (int, float, str, bool, list, tuple, dict, set, frozenset, bytes, complex, object)
+}
 _Writer = Callable[[Any, list[Any], int], None]
 _WRITERS: dict[type, _Writer] = {
     type(None): lambda value, out, depth: out.append(None),
@@ -178,15 +196,19 @@ _WRITERS: dict[type, _Writer] = {
     type({}.items()): _view("m"),
     range: _range,
     type(...): lambda value, out, depth: out.append("."),
+    type: lambda value, out, depth: out.extend(("T", _type_name(value))),
     fractions.Fraction: _fraction,
     decimal.Decimal: lambda value, out, depth: out.extend(("D", decimal.Decimal.__str__(value))),
 }
-_ITERATORS = tuple(
-    {type(i) for i in (iter([]), iter(()), iter({}), iter(set()), iter(""), iter(range(0)),
-                       iter({}.values()), iter({}.items()), iter(b""), reversed([]))}
-    | {type(_ for _ in ()), map, filter, zip, enumerate, reversed}
-    | {t for t in vars(itertools).values() if isinstance(t, type) and hasattr(t, "__next__")}
+_EMPTY: tuple[Any, ...] = (
+    iter([]), iter(()), iter({}), iter(set()), iter(""), iter(range(0)), iter({}.values()),
+    iter({}.items()), iter(b""), reversed([]), (_ for _ in ()),
 )  # fmt: skip
+_ITERATORS = frozenset(
+    {type(one) for one in _EMPTY}
+    | {map, filter, zip, enumerate, reversed}
+    | {t for t in vars(itertools).values() if isinstance(t, type) and hasattr(t, "__next__")}
+)
 
 
 def _flatten(value: Any, out: list[Any], depth: int) -> None:
@@ -223,9 +245,12 @@ def _count(token: object) -> range:
     return range(token)
 
 
-def _integer(token: object, reader: Iterator[Any]) -> int:
+def _integer(token: object, reader: Iterator[Any], digits: int = MAX_DIGITS) -> int:
     if token == "i" and type(token) is str:
-        return int(_hex(next(reader)), 16)
+        text = _hex(next(reader))
+        if len(text) > digits + 1:
+            raise WireError(f"an integer of {len(text)} hexadecimal digits")
+        return int(text, 16)
     if type(token) is not int:
         raise WireError("expected an integer")
     return token
@@ -265,7 +290,7 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
         found = _pairs(reader, depth)
         return {"k": found.keys, "v": found.values, "m": found.items}[token]()
     if token == "i":
-        return int(_hex(next(reader)), 16)
+        return _integer(token, reader)
     if token == "f":
         return float.fromhex(_hex(next(reader)))
     if token == "c":
@@ -277,9 +302,14 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
     if token == "r":
         return range(*[_integer(next(reader), reader) for _ in range(3)])
     if token == "Q":
-        return fractions.Fraction(*[_integer(next(reader), reader) for _ in range(2)])
+        return fractions.Fraction(*[_integer(next(reader), reader, MAX_FRACTION) for _ in range(2)])
     if token == "D":
-        return decimal.Decimal(_hex(next(reader)))
+        number = decimal.Decimal(_hex(next(reader)))
+        if number.is_finite() and abs(number.adjusted()) > MAX_FRACTION:
+            raise WireError("a decimal of that exponent")
+        return number
+    if token == "T":
+        return _TYPES[_hex(next(reader))]
     if token == ".":
         return ...
     raise WireError("an unknown tag")

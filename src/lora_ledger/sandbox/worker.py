@@ -6,8 +6,8 @@ process ever holds tests, expected values or verdicts, so nothing here needs to 
 that rewrites this module from within can only lie about what its own functions return.
 Started with a bare interpreter, standard library only.
 
-Orders are one byte: S (with two descriptors) forks a worker, K kills it and answers with its wait
-status, processor seconds and peak memory.
+Orders are a letter and a number: S (with two descriptors, and a limit in seconds) forks a worker, K
+kills it and answers with its wait status, processor seconds and peak memory.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import signal
 import socket
 import struct
 import sys
+from dataclasses import replace
 from typing import Any
 
 from . import confine, wire
@@ -35,6 +36,7 @@ USUAL = (
     "numbers", "operator", "re", "statistics", "string", "textwrap", "time", "typing",
 )  # fmt: skip
 REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.ENETUNREACH})
+ORDER = struct.Struct("!cI")
 USAGE = struct.Struct("!iddq")
 
 
@@ -57,11 +59,14 @@ def parent() -> None:
     control.sendall(json.dumps(layers).encode() + b"\n")
     child = 0
     while True:
-        byte, handles, _, _ = socket.recv_fds(control, 1, 2)
-        if not byte:
+        data, handles, _, _ = socket.recv_fds(control, ORDER.size, 2)
+        if not data:
             break
-        if byte == b"S":
-            child = _fork(control, handles, limits, layers)
+        while len(data) < ORDER.size:
+            data += control.recv(ORDER.size - len(data))
+        letter, seconds = ORDER.unpack(data)
+        if letter == b"S":
+            child = _fork(control, handles, replace(limits, cpu_seconds=seconds), layers)
             for handle in handles:
                 os.close(handle)
         elif child:

@@ -16,13 +16,13 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import wire
 from .confine import Limits
-from .worker import USAGE
+from .worker import ORDER, USAGE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,10 +94,16 @@ class Zygote:
             self.process.wait()
             self.process = None
 
-    def spawn(self) -> Worker:
+    def spawn(self, cpu_seconds: int = 0) -> Worker:
+        """A worker; with a limit of its own on processor time unless that is 0."""
+        usual = self.limits
+        limits = usual
+        if cpu_seconds:
+            own = max(usual.own_seconds, cpu_seconds + 1.0)
+            limits = replace(usual, cpu_seconds=cpu_seconds, own_seconds=own)
         for attempt in (1, 2):
             try:
-                return Worker(self)
+                return Worker(self, limits)
             except OSError:
                 if attempt == 2:
                     raise
@@ -118,8 +124,8 @@ class Zygote:
 class Worker:
     """One confined process with the two pipes that only it and the judge hold."""
 
-    def __init__(self, zygote: Zygote) -> None:
-        self.zygote = zygote
+    def __init__(self, zygote: Zygote, limits: Limits) -> None:
+        self.zygote, self.limits = zygote, limits
         self.waited = 0.0
         self.usage: Usage | None = None
         self.slow = False
@@ -128,7 +134,9 @@ class Worker:
         os.set_blocking(self.sink, False)
         os.set_blocking(self.source, False)
         try:
-            socket.send_fds(zygote.control, [b"S"], [their_in, their_out])
+            socket.send_fds(
+                zygote.control, [ORDER.pack(b"S", limits.cpu_seconds)], [their_in, their_out]
+            )
         except OSError:
             os.close(self.sink)
             os.close(self.source)
@@ -155,11 +163,12 @@ class Worker:
     def cause(self) -> tuple[str, str]:
         """Why a worker that closed its end did so."""
         usage = self.close()
-        if usage.cpu >= self.zygote.limits.cpu_seconds - 0.05:
+        # The kernel's own count at the kill and the one it reports differ by some ticks.
+        if usage.cpu >= 0.9 * self.limits.cpu_seconds and os.WIFSIGNALED(usage.status):
             return "timeout", f"{usage.cpu:.2f} s of processor time"
         if os.WIFSIGNALED(usage.status):
             number = os.WTERMSIG(usage.status)
-            if number == signal.SIGKILL and usage.peak * 1024 > self.zygote.limits.memory_bytes / 2:
+            if number == signal.SIGKILL and usage.peak * 1024 > self.limits.memory_bytes / 2:
                 return "memory", "killed by the system"
             return "exception", f"ended by signal {number}"
         return "exception", f"ended with status {os.waitstatus_to_exitcode(usage.status)}"
@@ -172,7 +181,7 @@ class Worker:
             os.close(handle)
         control = self.zygote.control
         try:
-            control.sendall(b"K")
+            control.sendall(ORDER.pack(b"K", 0))
             data = b""
             while len(data) < USAGE.size:
                 part = control.recv(USAGE.size - len(data))
@@ -221,11 +230,10 @@ class Worker:
 
     def _wait(self, sources: list[int], sinks: list[int], began: float) -> None:
         """Until a pipe is ready. Raises TimeoutError when the worker's own time is up."""
-        limits = self.zygote.limits
         while True:
             spent = self.waited + time.monotonic() - began
-            wall = limits.wall_seconds - spent
-            own = limits.own_seconds - (spent - (self.zygote.delay() if self.slow else 0.0))
+            wall = self.limits.wall_seconds - spent
+            own = self.limits.own_seconds - (spent - (self.zygote.delay() if self.slow else 0.0))
             if wall <= 0 or (own <= 0 and self.slow):
                 raise TimeoutError
             # Asked only when the wall clock alone would have ended it.
