@@ -3,7 +3,8 @@
 In: the problems of a benchmark with their own solutions. Out: three counts, and the names of what
 ended otherwise. It is run with every score, and its result stands in the record. A cheat is a text
 in `cheats/`: a module that defines `cheat`, which takes the place of the function on trial. `ENTRY`
-is that function's name, `PLANTED` the path of a file that holds a right program.
+is that function's name, `PLANTED` the path of a file that holds a right program. A first line that
+begins with `slow:` has it tried once only, one with `Landlock:` says that only level 3 stops it.
 """
 
 from __future__ import annotations
@@ -48,10 +49,14 @@ class Proof:
 
     @property
     def holds(self) -> bool:
+        """Whether the counts are what they must be. Below level 3, cheats that read files succeed:
+        they stay in the count and are not held against a machine whose level was accepted."""
+        below = self.confinement.level < 3
+        excused = {n for n, text in cheats().items() if below and text.startswith("# Landlock:")}
         return (
             self.solutions.passed == self.solutions.total
             and not self.stubs.passed
-            and not self.cheats.passed
+            and not set(self.cheats.odd) - excused
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,7 +122,7 @@ def prove(
     attempts = [
         (name, problem, text)
         for name, text in cheats().items()
-        for problem in solutions[: 1 if "# slow:" in text[:8] else 2]
+        for problem in solutions[: 1 if text.startswith("# slow:") else 2]
     ]
     with Sandbox(jobs, level, QUICK, _without=_without) as sandbox:
         planted = sandbox.plant([p.prompt + p.completion for p in solutions[:2]])
