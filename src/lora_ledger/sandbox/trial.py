@@ -125,11 +125,15 @@ def _compiled(source: str, name: str) -> CodeType:
 def _human_eval(problem: dict[str, Any], session: Session) -> None:
     """The prompt's own helpers come from the prompt as published, whatever the completion did."""
     namespace: dict[str, Any] = {}
-    exec(_compiled(problem["context"], "<prompt>"), namespace)
     proxy = Proxy(session, problem["entry_point"])
-    namespace[problem["entry_point"]] = proxy
-    exec(_compiled(problem["tests"], "<tests>"), namespace)
-    namespace["check"](proxy)
+    try:
+        exec(_compiled(problem["context"], "<prompt>"), namespace)
+        namespace[problem["entry_point"]] = proxy
+        exec(_compiled(problem["tests"], "<tests>"), namespace)
+        check = namespace["check"]
+    except Exception as error:
+        raise session.stop("protocol", f"the benchmark's own code: {_text(error)}") from None
+    check(proxy)
 
 
 def _mbpp(problem: dict[str, Any], session: Session) -> None:

@@ -12,6 +12,7 @@ kills it and answers with its wait status, processor seconds and peak memory.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
 import gc
@@ -35,6 +36,7 @@ USUAL = (
     "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "itertools", "math",
     "numbers", "operator", "re", "statistics", "string", "textwrap", "time", "typing",
 )  # fmt: skip
+BUILT_IN = frozenset(t for t in vars(builtins).values() if isinstance(t, type))
 REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.ENETUNREACH})
 ORDER = struct.Struct("!cI")
 USAGE = struct.Struct("!iddq")
@@ -138,7 +140,8 @@ def serve(source: int, sink: int) -> None:
 
 def _described(error: BaseException) -> tuple[str, str, bool]:
     """Nearest built-in type, a short text, and whether the confinement is what refused."""
-    names = [t.__name__ for t in type.mro(type(error)) if t.__module__ == "builtins"]
+    # By identity: a class of the program, too, says that its module is `builtins`.
+    names = [t.__name__ for t in type.mro(type(error)) if t in BUILT_IN]
     try:
         text = f"{type(error).__name__}: {error}"[:200]
     except BaseException:

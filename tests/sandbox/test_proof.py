@@ -1,0 +1,82 @@
+"""The proof: it holds here, and it would not hold with a judge that can be fooled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lora_ledger.sandbox import proof
+from lora_ledger.sandbox.confine import Limits
+from lora_ledger.sandbox.judge import Problem, Sandbox, SandboxError
+
+PAIR = Problem(
+    "def twice(x):\n    '''2 x'''\n",
+    "    return 2 * x\n",
+    "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate('a') == 'aa'\n",
+    "twice",
+)
+
+
+def test_solutions_stubs_and_cheats_of_human_eval(
+    sandbox: Sandbox, solutions: list[Problem]
+) -> None:
+    found = proof.prove(solutions, jobs=2)
+    assert (found.solutions.passed, found.solutions.total) == (164, 164), found.solutions.odd
+    assert (found.stubs.passed, found.stubs.total) == (0, 164), found.stubs.odd
+    assert found.cheats.passed == 0, found.cheats.odd
+    assert found.cheats.total > len(proof.cheats()) >= 50
+    assert found.holds
+    proof.require(found)
+    kept = found.as_dict()
+    assert kept["confinement"]["level"] == 3
+    assert kept["cheats"] == {"passed": 0, "total": found.cheats.total, "odd": ()}
+    assert not {"cpu", "wall", "reasons"} & set(kept)
+    # These end by the layer that is meant to stop them, and not by an accident of their own.
+    expected = {
+        "always_equal": "non_literal", "forged_messages": "protocol", "os_exit": "exception",
+        "read_solutions": "refused", "network": "refused", "fork_bomb": "refused",
+        "signal_by_descriptor": "refused", "memory_bomb": "memory", "memory_bomb_mapped": "memory",
+        "sleeper": "timeout", "busy_loop": "timeout", "huge_power": "timeout",
+        "write_files": "refused", "read_parent_memory": "refused", "reduce_payload": "non_literal",
+    }  # fmt: skip
+    assert {name: found.reasons[name] for name in expected} == expected
+
+
+def test_a_planted_solution_would_pass_if_it_could_be_read(sandbox: Sandbox) -> None:
+    """The cheat is sound: with a path that a worker may read it succeeds."""
+    import textwrap
+
+    path = textwrap.__file__
+    problem = Problem(
+        "def fill(text, width):\n    '''Wrap.'''\n",
+        "    pass\n",
+        "def check(c):\n    assert c('a b', width=2) == 'a\\nb'\n",
+        "fill",
+    )
+    for name in ("read_solutions", "read_solutions_raw"):
+        cheat = proof.cheating(problem, proof.cheats()[name], path)
+
+        assert sandbox.judge_all([cheat])[0].reason == "passed", name
+
+
+def test_a_proof_that_fails_says_what_and_refuses() -> None:
+    wrong = replace(PAIR, completion="    return 3 * x\n")
+    lax = replace(PAIR, tests="def check(candidate):\n    assert candidate(2) != 5\n")
+    found = proof.prove([PAIR, wrong], level=0)
+    assert found.solutions == proof.Count(1, 2, ("twice",))
+    assert not found.holds
+    with pytest.raises(SandboxError, match=r"1 of 2 right solutions .*twice"):
+        proof.require(found)
+    found = proof.prove([lax], level=0)
+    assert (found.stubs.passed, found.holds) == (1, False)
+    with pytest.raises(ValueError, match="no problem"):
+        proof.prove([])
+
+
+def test_limits_follow_the_solutions() -> None:
+    found = proof.prove([PAIR], level=0)
+    slow = replace(found, cpu=(0.2, 1.4, 2.6), wall=(0.2, 9.0, 2.6))
+    assert found.limits() == Limits()
+    assert slow.limits() == replace(Limits(), wall_seconds=180.0)
+    assert slow.cpu_seconds() == (0, 0, 6)
