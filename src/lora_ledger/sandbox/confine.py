@@ -134,10 +134,11 @@ def seal(limits: Limits, layers: Mapping[str, str]) -> None:
     if sys.platform == "linux":
         _prctl(_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds))
-    if layers["Landlock"].startswith("on"):
-        landlock.isolate()
     if layers["seccomp"] == "on":
         seccomp.install(os.getpid())
+    elif layers["Landlock"].startswith("on"):
+        # The filter forbids all signals; without it this keeps those to the parent in.
+        landlock.isolate()
 
 
 def level_of(layers: Mapping[str, str], failed: Iterable[str] = ()) -> int:

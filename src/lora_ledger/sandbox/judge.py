@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -140,8 +140,11 @@ class Sandbox:
         self._judges.clear()
         self._folder.remove()
 
-    def judge_all(self, problems: Sequence[Problem]) -> list[Verdict]:
-        """The verdicts, in order; equal problems are judged once."""
+    def judge_all(self, problems: Sequence[Problem], measure: bool = False) -> list[Verdict]:
+        """The verdicts, in order; equal problems are judged once.
+
+        Processor seconds are known to all verdicts with `measure`, which costs a little time.
+        """
         distinct = list(dict.fromkeys(problems))
         found: dict[Problem, Verdict] = {}
         waiting = iter(distinct)
@@ -149,13 +152,20 @@ class Sandbox:
         failures: list[BaseException] = []
 
         def serve(one: Judge) -> None:
-            try:
+            taken: list[Problem] = []
+
+            def messages() -> Iterator[dict[str, Any]]:
                 while not failures:
                     with lock:
                         problem = next(waiting, None)
                     if problem is None:
                         return
-                    found[problem] = Verdict(**one.ask(problem.message(), self.limits))
+                    taken.append(problem)
+                    yield problem.message() | {"whole": False, "measure": measure}
+
+            try:
+                for place, answer in enumerate(one.ask_all(messages(), self.limits)):
+                    found[taken[place]] = Verdict(**answer)
             except BaseException as error:
                 failures.append(error)
 
@@ -179,8 +189,9 @@ class Sandbox:
             f"    raise AssertionError(json.dumps(candidate({str(self._folder.planted)!r})))\n"
         )
         problem = Problem("", PROBES.read_text("utf-8"), tests, "probe")
-        verdict = Verdict(**one.ask(problem.message(), self.limits, whole=True))
-        return confinement(one.layers, verdict)
+        message = problem.message() | {"whole": True, "measure": True}
+        answers = list(one.ask_all(iter([message]), self.limits))
+        return confinement(one.layers, Verdict(**answers[0]))
 
 
 def confinement(layers: dict[str, str], verdict: Verdict) -> Confinement:

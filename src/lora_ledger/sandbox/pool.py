@@ -16,6 +16,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import deque
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,16 +115,29 @@ class Judge:
         self.process.stderr.close()
         self.process = None
 
-    def ask(self, problem: dict[str, Any], limits: Limits, whole: bool = False) -> dict[str, Any]:
-        """The verdict; a time-out where the judge itself was lost."""
-        began = time.monotonic()
-        self._send(problem | {"whole": whole})
-        answer = self._receive(began + limits.wall_seconds + 4 * TESTS_SECONDS)
-        if answer is None:
-            self.stop()
-            self.start()
-            return {"reason": "timeout", "detail": "the judge was lost over the returned values"}
-        return answer
+    def ask_all(
+        self, problems: Iterator[dict[str, Any]], limits: Limits
+    ) -> Iterator[dict[str, Any]]:
+        """The verdicts, in order; a time-out where the judge itself was lost.
+
+        One problem waits in the pipe while another is on trial.
+        """
+        sent: deque[dict[str, Any]] = deque()
+        while True:
+            while len(sent) < 2 and (problem := next(problems, None)) is not None:
+                sent.append(problem)
+                self._send(problem)
+            if not sent:
+                return
+            answer = self._receive(time.monotonic() + limits.wall_seconds + 4 * TESTS_SECONDS)
+            sent.popleft()
+            if answer is None:
+                self.stop()
+                self.start()
+                for problem in sent:
+                    self._send(problem)
+                answer = {"reason": "timeout", "detail": "the judge was lost over what came back"}
+            yield answer
 
     def _send(self, content: dict[str, Any]) -> None:
         assert self.process

@@ -117,7 +117,7 @@ def prove(
     if not solutions:
         raise ValueError("proof: found no problem with a solution, expected one at least")
     with Sandbox(jobs, level, PATIENT, _without=_without) as sandbox:
-        right = sandbox.judge_all(solutions)
+        right = sandbox.judge_all(solutions, measure=True)
         empty = sandbox.judge_all([stub(problem) for problem in solutions])
     attempts = [
         (name, problem, text)

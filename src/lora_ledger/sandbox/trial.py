@@ -161,7 +161,7 @@ def judge(problem: dict[str, Any], zygote: Zygote) -> dict[str, Any]:
         settled = _settle(problem, session)
     finally:
         _timer(0)
-        usage = session.worker.close()
+        usage = session.worker.close(wait=problem["measure"])
     return {
         "reason": settled.reason,
         "detail": "".join(c if c.isprintable() else "?" for c in settled.detail)[:width],

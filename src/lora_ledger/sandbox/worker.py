@@ -6,8 +6,8 @@ process ever holds tests, expected values or verdicts, so nothing here needs to 
 that rewrites this module from within can only lie about what its own functions return.
 Started with a bare interpreter, standard library only.
 
-Orders are a letter and a number: S (with two descriptors, and a limit in seconds) forks a worker, K
-kills it and answers with its wait status, processor seconds and peak memory.
+An order is a letter, the number of a worker and a limit in seconds: S, with two descriptors, forks
+it, K kills it and answers with its wait status, processor seconds and peak memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ USUAL = (
 )  # fmt: skip
 BUILT_IN = frozenset(t for t in vars(builtins).values() if isinstance(t, type))
 REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.ENETUNREACH})
-ORDER = struct.Struct("!cI")
+ORDER = struct.Struct("!cQI")
 USAGE = struct.Struct("!iddq")
 
 
@@ -59,22 +59,21 @@ def parent() -> None:
     gc.collect()
     gc.freeze()
     control.sendall(json.dumps(layers).encode() + b"\n")
-    child = 0
+    children: dict[int, int] = {}
     while True:
         data, handles, _, _ = socket.recv_fds(control, ORDER.size, 2)
         if not data:
             break
         while len(data) < ORDER.size:
             data += control.recv(ORDER.size - len(data))
-        letter, seconds = ORDER.unpack(data)
+        letter, number, seconds = ORDER.unpack(data)
         if letter == b"S":
-            child = _fork(control, handles, replace(limits, cpu_seconds=seconds), layers)
+            children[number] = _fork(control, handles, replace(limits, cpu_seconds=seconds), layers)
             for handle in handles:
                 os.close(handle)
-        elif child:
-            control.sendall(_end(child))
-            child = 0
-    if child:
+        else:
+            control.sendall(_end(children.pop(number)))
+    for child in children.values():
         _end(child)
 
 

@@ -40,6 +40,9 @@ class Usage:
     peak: int
 
 
+NOTHING = Usage(0, 0.0, 0)
+
+
 def command(module: str, function: str, *arguments: str) -> list[str]:
     """A bare interpreter that runs one function of this package.
 
@@ -59,6 +62,9 @@ class Zygote:
     def __init__(self, settings: dict[str, Any], limits: Limits) -> None:
         self.settings, self.limits = settings, limits
         self.process: subprocess.Popen[bytes] | None = None
+        self.spare: Worker | None = None
+        self.unread: Worker | None = None
+        self.count = 0
         self.layers = self.start()
 
     def start(self) -> dict[str, str]:
@@ -88,6 +94,9 @@ class Zygote:
         return found
 
     def stop(self) -> None:
+        if self.spare:
+            self.spare.release()
+        self.spare = self.unread = None
         if self.process:
             self.control.close()
             self.process.kill()
@@ -95,7 +104,10 @@ class Zygote:
             self.process = None
 
     def spawn(self, cpu_seconds: int = 0) -> Worker:
-        """A worker; with a limit of its own on processor time unless that is 0."""
+        """A worker; with a limit of its own on processor time unless that is 0.
+
+        The next one is forked while this one works.
+        """
         usual = self.limits
         limits = usual
         if cpu_seconds:
@@ -103,7 +115,15 @@ class Zygote:
             limits = replace(usual, cpu_seconds=cpu_seconds, own_seconds=own)
         for attempt in (1, 2):
             try:
-                return Worker(self, limits)
+                if self.spare and self.spare.limits == limits:
+                    worker = self.spare
+                else:
+                    if self.spare:
+                        self.spare.close(wait=False)
+                    worker = Worker(self, limits)
+                self.spare = None
+                self.spare = Worker(self, usual)
+                return worker
             except OSError:
                 if attempt == 2:
                     raise
@@ -129,13 +149,17 @@ class Worker:
         self.waited = 0.0
         self.usage: Usage | None = None
         self.slow = False
+        zygote.count += 1
+        self.number = zygote.count
         their_in, self.sink = os.pipe()
         self.source, their_out = os.pipe()
         os.set_blocking(self.sink, False)
         os.set_blocking(self.source, False)
         try:
             socket.send_fds(
-                zygote.control, [ORDER.pack(b"S", limits.cpu_seconds)], [their_in, their_out]
+                zygote.control,
+                [ORDER.pack(b"S", self.number, limits.cpu_seconds)],
+                [their_in, their_out],
             )
         except OSError:
             os.close(self.sink)
@@ -173,27 +197,41 @@ class Worker:
             return "exception", f"ended by signal {number}"
         return "exception", f"ended with status {os.waitstatus_to_exitcode(usage.status)}"
 
-    def close(self) -> Usage:
-        """End the worker and all it started; what it used."""
+    def close(self, wait: bool = True) -> Usage:
+        """End the worker and all it started; what it used, or nothing yet without `wait`."""
         if self.usage:
             return self.usage
-        for handle in (self.sink, self.source):
-            os.close(handle)
-        control = self.zygote.control
+        zygote = self.zygote
+        self.release()
         try:
-            control.sendall(ORDER.pack(b"K", 0))
-            data = b""
-            while len(data) < USAGE.size:
-                part = control.recv(USAGE.size - len(data))
-                if not part:
-                    raise OSError("the process that forks workers is gone")
-                data += part
-            status, user, system, peak = USAGE.unpack(data)
-            self.usage = Usage(status, user + system, peak)
+            zygote.control.sendall(ORDER.pack(b"K", self.number, 0))
+            # Answers come in the order of the orders; at most one is left for later.
+            if zygote.unread:
+                zygote.unread.usage = self._reply()
+                zygote.unread = None
+            if not wait:
+                zygote.unread = self
+                return NOTHING
+            self.usage = self._reply()
         except OSError:
-            self.zygote.start()
+            zygote.start()
             self.usage = Usage(256, 0.0, 0)
         return self.usage
+
+    def release(self) -> None:
+        """Close this side's descriptors."""
+        for handle in (self.sink, self.source):
+            os.close(handle)
+
+    def _reply(self) -> Usage:
+        data = b""
+        while len(data) < USAGE.size:
+            part = self.zygote.control.recv(USAGE.size - len(data))
+            if not part:
+                raise OSError("the process that forks workers is gone")
+            data += part
+        status, user, system, peak = USAGE.unpack(data)
+        return Usage(status, user + system, peak)
 
     def _ended(self) -> bool:
         """Whether the worker has closed its end; a byte that lies there instead is none of ours."""
