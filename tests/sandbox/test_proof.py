@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lora_ledger.sandbox import proof
+from lora_ledger.sandbox import proof, seccomp
 from lora_ledger.sandbox.confine import Limits
 from lora_ledger.sandbox.judge import Problem, Sandbox, SandboxError
 
@@ -58,6 +58,30 @@ def test_a_planted_solution_would_pass_if_it_could_be_read(sandbox: Sandbox) -> 
         cheat = proof.cheating(problem, proof.cheats()[name], path)
 
         assert sandbox.judge_all([cheat])[0].reason == "passed", name
+
+
+@pytest.mark.skipif(not seccomp.supported(), reason="needs a layer to leave out")
+def test_an_escape_shows_as_a_pass() -> None:
+    """A cheat that does no harm, on purpose without the layer that stops it."""
+    cheat = proof.cheating(PAIR, proof.cheats()["fork_raw"], "/nowhere")
+    with Sandbox(1, 0) as one:
+        assert one.judge_all([cheat])[0].reason == "refused"
+    with Sandbox(1, 0, _without=frozenset({"seccomp"})) as one:
+        assert one.judge_all([cheat])[0].reason == "passed"
+
+
+def test_a_cheat_is_not_tried_without_the_layer_that_stops_it() -> None:
+    """It would do to the machine what it is meant to be kept from."""
+    marked = {n for n, text in proof.cheats().items() if text.startswith("# seccomp:")}
+    read = {n for n, text in proof.cheats().items() if text.startswith("# Landlock:")}
+    assert {"kill_the_parent", "fork_bomb", "write_files", "exec", "network"} <= marked
+    assert {"read_solutions", "read_proc"} <= read
+    found = proof.prove([PAIR], level=0, _without=frozenset({"Landlock"}))
+    assert set(found.untried) >= read
+    assert not set(found.reasons) & set(found.untried)
+    found = proof.prove([PAIR], level=0, _without=frozenset({"seccomp", "Landlock"}))
+    assert set(found.untried) == read | marked
+    assert found.cheats.passed == 0
 
 
 def test_a_proof_that_fails_says_what_and_refuses() -> None:

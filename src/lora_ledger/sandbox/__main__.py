@@ -66,6 +66,8 @@ def show(proof: Proof, seconds: float) -> str:
     ):  # fmt: skip
         odd = f"; unexpected: {', '.join(count.odd)}" if count.odd else ""
         lines.append(f"{name}: {count.passed} of {count.total} passed{odd}")
+    if proof.untried:
+        lines.append(f"not tried, since only a higher level stops them: {', '.join(proof.untried)}")
     lines.append(f"{'holds' if proof.holds else 'DOES NOT HOLD'} ({seconds:.1f} s)")
     return "\n".join(lines)
 

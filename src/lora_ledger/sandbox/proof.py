@@ -3,8 +3,11 @@
 In: the problems of a benchmark with their own solutions. Out: three counts, and the names of what
 ended otherwise. It is run with every score, and its result stands in the record. A cheat is a text
 in `cheats/`: a module that defines `cheat`, which takes the place of the function on trial. `ENTRY`
-is that function's name, `PLANTED` the path of a file that holds a right program. A first line that
-begins with `slow:` has it tried once only, one with `Landlock:` says that only level 3 stops it.
+is that function's name, `PLANTED` the path of a file that holds a right program. What a cheat
+returns is right for no problem, but where it got past a layer it calls `solved`, the right one,
+so that an escape shows as a pass. A first line that begins with `slow:` has it tried once only;
+`Landlock:` and `seccomp:` say which layer stops it. Without that layer it is not tried, since it
+would do to the machine what it is meant to be kept from.
 """
 
 from __future__ import annotations
@@ -18,11 +21,21 @@ from typing import Any
 from .confine import Limits
 from .judge import Confinement, Problem, Sandbox, SandboxError, Verdict
 
+# By the mark of a cheat, the level that stops it.
+STOPPED = {"# Landlock:": 3, "# seccomp:": 2}
 CHEATS = Path(__file__).with_name("cheats")
 # Solutions are right however slow the machine; how long they take sets the limits for the others.
 PATIENT = Limits(cpu_seconds=30, own_seconds=60.0, wall_seconds=300.0)
 # Cheats end by their reason, not by their limit; these are enough for any of them to succeed.
 QUICK = Limits(memory_bytes=2**29, cpu_seconds=1, own_seconds=1.5, wall_seconds=60.0)
+
+
+SOLVED = """ENTRY, PLANTED, RIGHT = {entry!r}, {planted!r}, {right!r}
+def solved(*args, **kwargs):
+    space = {{}}
+    exec(RIGHT, space)
+    return space[ENTRY](*args, **kwargs)
+"""
 
 
 @dataclass(frozen=True)
@@ -43,20 +56,17 @@ class Proof:
     solutions: Count
     stubs: Count
     cheats: Count
+    untried: tuple[str, ...]
     reasons: dict[str, str]
     cpu: tuple[float, ...]
     wall: tuple[float, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether the counts are what they must be. Below level 3, cheats that read files succeed:
-        they stay in the count and are not held against a machine whose level was accepted."""
-        below = self.confinement.level < 3
-        excused = {n for n, text in cheats().items() if below and text.startswith("# Landlock:")}
         return (
             self.solutions.passed == self.solutions.total
             and not self.stubs.passed
-            and not set(self.cheats.odd) - excused
+            and not self.cheats.passed
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +107,8 @@ def stub(problem: Problem) -> Problem:
 def cheating(problem: Problem, text: str, planted: str) -> Problem:
     """The problem with a cheat in the place of its solution."""
     names = _functions(problem)
-    head = f"ENTRY = {names[0]!r}\nPLANTED = {planted!r}\n"
+    right = problem.prompt + problem.completion
+    head = SOLVED.format(entry=names[0], planted=planted, right=right)
     tail = "".join(f"\n{name} = cheat" for name in names)
     body = "    pass\n\n" if problem.style == "humaneval" else ""
     return replace(problem, completion=f"{body}{head}{text}{tail}\n")
@@ -119,23 +130,28 @@ def prove(
     with Sandbox(jobs, level, PATIENT, _without=_without) as sandbox:
         right = sandbox.judge_all(solutions, measure=True)
         empty = sandbox.judge_all([stub(problem) for problem in solutions])
-    attempts = [
-        (name, problem, text)
-        for name, text in cheats().items()
-        for problem in solutions[: 1 if text.startswith("# slow:") else 2]
-    ]
     with Sandbox(jobs, level, QUICK, _without=_without) as sandbox:
+        confinement = sandbox.confinement
+        beyond = tuple(mark for mark, least in STOPPED.items() if confinement.level < least)
+        corpus = cheats()
+        untried = tuple(n for n, text in corpus.items() if beyond and text.startswith(beyond))
+        attempts = [
+            (name, problem, text)
+            for name, text in corpus.items()
+            if name not in untried
+            for problem in solutions[: 1 if text.startswith("# slow:") else 2]
+        ]
         planted = sandbox.plant([p.prompt + p.completion for p in solutions[:2]])
         tried = sandbox.judge_all(
             [cheating(p, text, planted[p.prompt + p.completion]) for _, p, text in attempts]
         )
-        confinement = sandbox.confinement
     names = [p.entry_point or str(place) for place, p in enumerate(solutions)]
     return Proof(
         confinement,
         _count(names, right, odd=False),
         _count(names, empty, odd=True),
         _count([name for name, _, _ in attempts], tried, odd=True),
+        untried,
         {name: v.reason for (name, _, _), v in zip(attempts, tried, strict=True)},
         tuple(verdict.cpu for verdict in right),
         tuple(verdict.wall for verdict in right),
