@@ -49,6 +49,12 @@ IMPORTS = "import collections, decimal, fractions, math\n"
         ("def check(c):\n    pass\n" + ADD, "assert candidate(1) == 9", "wrong"),
         ("print('x' * 10**6)\n" + ADD, "assert candidate(1) == 2", "passed"),
         (ADD, "try:\n    candidate('a')\nexcept TypeError:\n    pass\nelse:\n    assert 0", "passed"),
+        (
+            "def f(x):\n    raise StopIteration\n",
+            "assert all(map(lambda x: candidate(x) == x, [1, 2]))",
+            "exception",
+        ),
+        ("def f(x):\n    return range(10**12)\n", "assert sum(candidate(1)) == 1", "non_literal"),
         (ADD, "try:\n    candidate('a')\nexcept ValueError:\n    pass", "exception"),
         (
             "class Mine(KeyError):\n    pass\ndef f(x):\n    raise Mine(x)\n",

@@ -73,7 +73,8 @@ def readable() -> tuple[list[str], list[str]]:
         for path in sorted(library.iterdir())
         if path.name not in left_out and not path.name.startswith("config-")
     ]
-    found += [path for path in sys.path if path.endswith(".zip") and Path(path).is_file()]
+    archive = library.with_name(f"python{sys.version_info[0]}{sys.version_info[1]}.zip")
+    found += [str(archive)] if archive.is_file() else []
     found += ["/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo"]
     return found, [str(library)]
 

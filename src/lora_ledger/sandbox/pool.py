@@ -25,7 +25,7 @@ from typing import Any
 from . import confine
 from .confine import Limits
 from .trial import TESTS_SECONDS
-from .zygote import command
+from .zygote import command, environment
 
 START_SECONDS = 120.0
 
@@ -38,7 +38,7 @@ def readable() -> tuple[list[str], list[str]]:
         command("worker", "libraries"),
         capture_output=True,
         text=True,
-        env={"PYTHONHASHSEED": "0"},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         timeout=START_SECONDS,
         check=False,
@@ -86,7 +86,7 @@ class Judge:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # Tests that walk a set must see the same order every time.
-            env={"PYTHONHASHSEED": "0"},
+            env=environment(),
             start_new_session=True,
             bufsize=0,
         )

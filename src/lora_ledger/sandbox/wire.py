@@ -158,6 +158,8 @@ def _fraction(value: Any, out: list[Any], depth: int) -> None:
 
 
 def _range(value: Any, out: list[Any], depth: int) -> None:
+    if len(value) > MAX_TOKENS:
+        raise Unsendable("a range that is too long")
     out.append("r")
     for part in (value.start, value.stop, value.step):
         _int(part, out, depth)
@@ -300,7 +302,10 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
     if token == "y":
         return bytearray.fromhex(_hex(next(reader)))
     if token == "r":
-        return range(*[_integer(next(reader), reader) for _ in range(3)])
+        found = range(*[_integer(next(reader), reader) for _ in range(3)])
+        if len(found) > MAX_TOKENS:
+            raise WireError("a range that is too long")
+        return found
     if token == "Q":
         return fractions.Fraction(*[_integer(next(reader), reader, MAX_FRACTION) for _ in range(2)])
     if token == "D":

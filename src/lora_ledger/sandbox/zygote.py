@@ -56,6 +56,13 @@ def command(module: str, function: str, *arguments: str) -> list[str]:
     return [sys.executable, "-s", "-S", "-P", "-B", "-c", code, *arguments]
 
 
+def environment() -> dict[str, str]:
+    """What a bare interpreter is started with: a fixed hash seed, so that sets keep their order,
+    and where its own libraries are, if it needs to be told. Workers see none of it."""
+    told = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    return {"PYTHONHASHSEED": "0"} | {k: os.environ[k] for k in told if k in os.environ}
+
+
 class Zygote:
     """The process that forks workers; started anew when it is lost."""
 
@@ -76,7 +83,7 @@ class Zygote:
             stdout=subprocess.DEVNULL,
             # Closed by it once it is confined.
             stderr=None,
-            env={"PYTHONHASHSEED": "0"},
+            env=environment(),
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
