@@ -86,8 +86,8 @@ def main() -> None:
             found: list[Verdict] = sandbox.judge_all(problems)
             slowest = max(verdict.wall for verdict in found)
             print(
-                f"{name}: {len(found)} in {time.monotonic() - began:.1f} s, slowest {slowest:.1f} s, "
-                f"{dict(Counter(v.reason for v in found))}",
+                f"{name}: {len(found)} in {time.monotonic() - began:.1f} s, "
+                f"slowest {slowest:.1f} s, {dict(Counter(v.reason for v in found))}",
                 flush=True,
             )
             failed |= name == "random strings" and any(v.passed for v in found)

@@ -16,7 +16,8 @@ from lora_ledger.sandbox.judge import Problem
 
 SWAPS = {
     "+": "-", "-": "+", "*": "+", "//": "/", "%": "//", "<": "<=", "<=": "<", ">": ">=", ">=": ">",
-    "==": "!=", "!=": "==", "True": "False", "False": "True", "and": "or", "or": "and", "min": "max",
+    "==": "!=", "!=": "==", "True": "False", "False": "True", "and": "or", "or": "and",
+    "min": "max",
     "max": "min", "+=": "-=", "-=": "+=", "append": "insert", "not": "", "range": "len",
 }  # fmt: skip
 TOKEN = re.compile(r"\w+|[<>=!+*/%-]+=?|\s+|.", re.DOTALL)
@@ -51,7 +52,7 @@ def mutate(text: str, rng: random.Random) -> str:
 
 
 def mutants(solutions: Sequence[Problem], count: int, seed: int = 0) -> list[Problem]:
-    """`count` problems, one to three edits each, none twice the same text: the last line says which."""
+    """`count` problems, one to three edits each, none twice the same text."""
     rng = random.Random(seed)
     found = []
     for place in range(count):

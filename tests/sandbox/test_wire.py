@@ -23,10 +23,13 @@ def there_and_back(value: object) -> Any:
 
 
 PLAIN = [
-    None, True, False, 0, 1, -1, 2**62 - 1, 2**62, 2**63, -(2**63), 10**5000, -(7**3000), 0.1, 1e308,
-    5e-324, math.inf, -math.inf, 1j, complex(-0.0, math.inf), "", "s", '"[{\\', "\ud800", "é\u2028😀\0",
+    None, True, False, 0, 1, -1, 2**62 - 1, 2**62, 2**63, -(2**63), 10**5000, -(7**3000),
+    0.1, 1e308,
+    5e-324, math.inf, -math.inf, 1j, complex(-0.0, math.inf), "", "s",
+    '"[{\\', "\ud800", "é\u2028😀\0",
     b"", b"\x00\xff", bytearray(b"a"), [], (), set(), frozenset(), {}, [1, [2, (3, {4})]],
-    {1: {"a": [None]}, (1, 2): 3.5, None: True}, frozenset({frozenset(), 1}), range(3), range(5, -7, -2),
+    {1: {"a": [None]}, (1, 2): 3.5, None: True}, frozenset({frozenset(), 1}), range(3),
+    range(5, -7, -2),
     ..., int, fractions.Fraction(-3, 7), decimal.Decimal("-1.50"), collections.deque([1, 2]),
 ]  # fmt: skip
 
@@ -155,10 +158,14 @@ def test_frames_that_are_none(body: bytes) -> None:
 
 
 BAD_TOKENS: list[list[Any]] = [
-    [], [1, 2], ["l"], ["l", 2, 1], ["l", -1], ["l", "1"], ["l", True, 1], ["l", 10**9], ["?"], [""],
-    ["s"], ["s", 1], ["i", "xyz"], ["i", 5], ["i", "f" * (wire.MAX_DIGITS + 2)], ["f", "x"], ["f", 1],
-    ["b", "0"], ["e", 1, "l", 0], ["d", 1, "l", 0, 1], ["d", 1, 1], ["r", 1, 2], ["r", 1, 2, 0], ["r", 0, 10**15, 1],
-    ["Q", 1, 0], ["Q", 1], ["D", "x"], ["D", "1e999999999"], ["k", 1], ["T", "eval"], ["f", "0x1p99999"],
+    [], [1, 2], ["l"], ["l", 2, 1], ["l", -1], ["l", "1"], ["l", True, 1], ["l", 10**9],
+    ["?"], [""],
+    ["s"], ["s", 1], ["i", "xyz"], ["i", 5], ["i", "f" * (wire.MAX_DIGITS + 2)],
+    ["f", "x"], ["f", 1],
+    ["b", "0"], ["e", 1, "l", 0], ["d", 1, "l", 0, 1], ["d", 1, 1], ["r", 1, 2],
+    ["r", 1, 2, 0], ["r", 0, 10**15, 1],
+    ["Q", 1, 0], ["Q", 1], ["D", "x"], ["D", "1e999999999"], ["k", 1], ["T", "eval"],
+    ["f", "0x1p99999"],
     [1.5], ["l", 1] * 1000 + [1], ["Q", "i", "f" * 2000, 1],
 ]  # fmt: skip
 

@@ -302,10 +302,10 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
     if token == "y":
         return bytearray.fromhex(_hex(next(reader)))
     if token == "r":
-        found = range(*[_integer(next(reader), reader) for _ in range(3)])
-        if len(found) > MAX_TOKENS:
+        numbers = range(*[_integer(next(reader), reader) for _ in range(3)])
+        if len(numbers) > MAX_TOKENS:
             raise WireError("a range that is too long")
-        return found
+        return numbers
     if token == "Q":
         return fractions.Fraction(*[_integer(next(reader), reader, MAX_FRACTION) for _ in range(2)])
     if token == "D":
