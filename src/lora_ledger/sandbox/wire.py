@@ -228,11 +228,16 @@ def _flatten(value: Any, out: list[Any], depth: int) -> None:
         else:
             if kind in _ITERATORS:
                 writer = _iterator
-            elif kind.__module__ == "numpy" and hasattr(kind, "item") and not value.shape:
+            elif _from_numpy(kind) and not value.shape:
                 value, writer = value.item(), _flatten
             else:
                 raise Unsendable(f"a value of type {kind.__name__}")
     writer(value, out, depth + 1)
+
+
+def _from_numpy(kind: type) -> bool:
+    # A class that the program made with `type` need not have a module.
+    return getattr(kind, "__module__", "") == "numpy" and hasattr(kind, "item")
 
 
 def _hex(token: object) -> str:
