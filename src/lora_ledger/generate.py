@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from . import plan
 from .catalogue import token_id
 from .digests import code_digest
 from .inference.provenance import settle, status
@@ -55,7 +56,7 @@ def generate(
     """
     require("--run", run_name, study.evaluation.generate, "one of evaluation.generate")
     run = study.evaluation.generate[run_name]
-    info = describe(run.task)
+    info = describe(run.task, run.corpus)
     common: dict[str, Any] = {
         "stage": "generate",
         "cell": cell,
@@ -71,6 +72,7 @@ def generate(
         "seed": seed,
         "task": asdict(info),
         **run.model_dump(mode="json", exclude={"task", "batch_size", "diversity"}),
+        "num_fewshot": info.shots(run.num_fewshot),
     }
     if status(trained) == "diverged":
         write_bytes_atomic(out, rows_gz([]))
@@ -82,10 +84,10 @@ def generate(
 
     started = time.perf_counter()
     resolved = settle(study.compute)
-    task = build(run.task, data, run.num_fewshot, generation_settings(run))
+    task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
     precision: Any = resolved["evaluate"]
     model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
-    roles = study.model_entry().tokens
+    roles = plan.tokens(study, cell)
     prefix, separator, end = (
         token_id(tokenizer.get_vocab(), role, getattr(roles, role))
         for role in ("prefix", "separator", "end_of_response")
@@ -123,6 +125,8 @@ def generate(
         for prompt, reference in zip(prompts, references, strict=True)
     ]
     tokens = sum(completion.tokens for completion in completions)
+    # lm-eval has it so: a prompt that leaves no room for the completion loses its beginning.
+    room = lm.max_length - run.max_gen_toks
     return write_record(
         record,
         **common,
@@ -140,6 +144,7 @@ def generate(
             "groups": [task.documents[i]["group"] for i in chosen],
             "samples": run.samples,
             "prompts_sha256": prompts_digest(prompts),
+            "cut_prompts": sum(len(context) > room for context, _ in pairs),
             "generated_tokens": tokens,
             "companion": {
                 "nats": [-nats for nats, _ in lm.score(pairs)],

@@ -8,20 +8,21 @@ that it reads. Nothing here runs a job or touches a result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from .catalogue import PROSE, CorpusEntry, LocalSource, Source
+from .catalogue import PROSE, CorpusEntry, LocalSource, Source, TokenRoles
 from .digests import code_digest
 from .records import digest_json
 from .study import Study
 from .tasks import TaskInfo, describe
 
 BASE = "base"
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,33 @@ def all_tuned(study: Study) -> list[tuple[str, str]]:
     return list(wanted)
 
 
+def other_of(label: str) -> str | None:
+    """The key of `others` behind a label; None for the untouched model and trained cells."""
+    first, _, name = label.partition("/")
+    return name if first == OTHER and "/" not in name else None
+
+
 def generate_runs(study: Study, label: str) -> list[str]:
-    """The generation runs of a cell: its setting's tasks; for the base, those of any setting."""
-    found = cell(study, label)
+    """The generation runs of a cell: its setting's tasks; those of another's model; for the base,
+    all."""
+    found, other = cell(study, label), other_of(label)
     if found:
         return list(study.settings[found.setting].tasks)
-    return list(dict.fromkeys(t for s in study.settings.values() for t in s.tasks))
+    if other and study.others[other].tasks is not None:
+        return list(study.others[other].tasks or ())
+    return list(study.evaluation.generate)
 
 
 def labels(study: Study) -> list[str]:
-    """The untouched model and every trained cell."""
-    return [BASE, *(c.label for c in cells(study))]
+    """The untouched model, somebody else's models as `other/<name>`, and every trained cell."""
+    return [BASE, *(f"{OTHER}/{name}" for name in study.others), *(c.label for c in cells(study))]
+
+
+def folder(label: str) -> str:
+    """Where a cell's weights lie below the study's results; empty for the untouched model."""
+    if label == BASE:
+        return ""
+    return label if other_of(label) else f"train/{label}"
 
 
 def scored(study: Study) -> Iterator[tuple[str, str]]:
@@ -109,7 +126,26 @@ def task_of(study: Study, run: str) -> TaskInfo:
     """The task file behind a run of `generate` or a `choices` entry."""
     evaluation = study.evaluation
     named = evaluation.generate.get(run) or evaluation.choices[run]
-    return describe(named.task)
+    return describe(named.task, named.corpus)
+
+
+def gated(study: Study, setting: str) -> list[str]:
+    """The runs whose items the setting's corpus is searched for: all that its cells are asked."""
+    return [*study.settings[setting].tasks, *study.evaluation.choices]
+
+
+def pairs(study: Study) -> list[tuple[str, str]]:
+    """Each (corpus, run) that the contamination gate measures."""
+    found = [
+        (what.corpus, run) for name, what in study.settings.items() for run in gated(study, name)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def permission(study: Study, corpus: str, run: str) -> str:
+    """The reason that the study gives for letting a pair pass; empty without one."""
+    found = [p.reason for p in study.contamination if (p.corpus, p.task) == (corpus, run)]
+    return found[0] if found else ""
 
 
 def corpora(study: Study) -> list[str]:
@@ -121,25 +157,47 @@ def corpora(study: Study) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def wanted_sources(study: Study, out: Path) -> dict[str, Source]:
-    """The sources of the model and the corpora that have no record below `out` yet, by name."""
-    found: dict[str, Source] = {}
-    for folder, names in (("models", [study.model]), ("data", corpora(study))):
-        for name in names:
-            if (out / folder / name / "record.json").is_file():
-                continue
-            entry = study.known()[name]
-            own = entry.sources if isinstance(entry, CorpusEntry) else {"source": entry.source}
-            found |= {f"{name}.{key}": source for key, source in own.items()}
+def corpus_sources(study: Study, name: str) -> dict[str, Source]:
+    """The sources of a corpus, those of a mixture's parts as `<part>.<source>`."""
+    entry = study.corpus_entry(name)
+    found = dict(entry.sources)
+    for part in entry.mixture:
+        found |= {f"{part}.{key}": source for key, source in corpus_sources(study, part).items()}
     return found
 
 
-def local_files(study: Study, name: str) -> list[str]:
-    """The files on the user's own disk that an entry of the catalogue is made from."""
-    entry = study.known()[name]
-    sources = entry.sources.values() if isinstance(entry, CorpusEntry) else [entry.source]
+def ancestors(study: Study, name: str) -> set[str]:
+    """The evaluation sets that a corpus, or a part of the mixture that it is, was made from."""
+    entry = study.corpus_entry(name)
+    return set(entry.derived_from).union(*(ancestors(study, part) for part in entry.mixture))
+
+
+def sources(study: Study, out: Path | None = None) -> dict[str, Source]:
+    """All sources of the study by name; with `out`, those that have no record below it yet."""
+    found: dict[str, Source] = {}
+
+    def add(place: str, name: str, own: Mapping[str, Source]) -> None:
+        if out is None or not (out / place / name / "record.json").is_file():
+            found.update({f"{name}.{key}": source for key, source in own.items()})
+
+    add("models", study.model, {"source": study.model_entry().source})
+    for name in corpora(study):
+        add("data", name, corpus_sources(study, name))
+    for name, other in study.others.items():
+        add(OTHER, name, {"source": other.source})
+    return found
+
+
+def local_files(study: Study, *, entry: str = "", other: str = "") -> list[str]:
+    """The files on the user's own disk behind an entry of the catalogue, or of `others`."""
+    own: Iterable[Source]
+    if other:
+        own = [study.others[other].source]
+    else:
+        known = study.known()[entry]
+        own = corpus_sources(study, entry).values() if known.type == "corpus" else [known.source]
     found: list[Path] = []
-    for source in sources:
+    for source in own:
         if isinstance(source, LocalSource):
             path = Path(source.path).expanduser()
             found += [p for p in sorted(path.iterdir()) if p.is_file()] if path.is_dir() else [path]
@@ -147,20 +205,28 @@ def local_files(study: Study, name: str) -> list[str]:
 
 
 def figures(study: Study) -> list[str]:
-    """The names of the figures: one for each general text, the first under the plain name."""
-    texts = list(study.evaluation.texts)[1:]
-    return ["learning-forgetting", *(f"learning-forgetting-{text}" for text in texts)]
+    """The names of the figures: one for each general text, the first under the plain name, or, in a
+    study without settings, the benchmarks; and what a `gauntlet_mean` lost beside the base's."""
+    names = ["benchmarks"]
+    if study.settings:
+        texts = list(study.evaluation.texts)[1:]
+        names = ["learning-forgetting", *(f"learning-forgetting-{text}" for text in texts)]
+    if study.evaluation.gauntlet_mean and (study.settings or study.others):
+        names.append("forgetting-gauntlet")
+    return names
 
 
 def jobs(study: Study) -> dict[str, int]:
     """How many jobs each stage has."""
     runs = list(scored(study))
-    pairs = all_tuned(study)
+    grids = all_tuned(study)
     return {
-        "fetch": 1 + len(corpora(study)),
+        "fetch": 1 + len(corpora(study)) + len(study.others),
+        "contaminate": len(pairs(study)),
+        "gate": len(study.settings),
         "prepare": len(study.settings),
-        "tune": sum(len(study.rates_of(*pair)) for pair in pairs),
-        "select": len(pairs),
+        "tune": sum(len(study.rates_of(*pair)) for pair in grids),
+        "select": len(grids),
         "train": len(cells(study)),
         "generate": len(runs),
         "score": len(runs),
@@ -188,7 +254,7 @@ def _compute(study: Study, role: str) -> dict[str, Any]:
 def science(study: Study, stage: str, **names: str) -> str:
     """Digest of what a job's stage reads from the study and the catalogue.
 
-    `names` are the job's wildcards: model, corpus, setting, method, budget, seed, run, cell.
+    `names` are the job's wildcards: model, corpus, other, setting, method, budget, seed, run, cell.
     """
     return digest_json({"stage": stage, **_reads(study, stage, names)})
 
@@ -196,11 +262,23 @@ def science(study: Study, stage: str, **names: str) -> str:
 def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
     evaluation = study.evaluation
     if stage == "fetch":
-        name = names.get("model") or names["corpus"]
-        entry = study.known()[name].model_dump(mode="json", exclude_defaults=True, exclude=PROSE)
-        if "splits" in entry:
-            entry["splits"] = {split: what["role"] for split, what in entry["splits"].items()}
-        return entry
+        return _fetch(study, names.get("model") or names["corpus"])
+    if stage == "other":
+        keys = {"title", "tasks", "licence", "citation"}
+        other = study.others[names["other"]]
+        return other.model_dump(mode="json", exclude_defaults=True, exclude=keys)
+    if stage == "contaminate":
+        task = task_of(study, names["run"])
+        return {
+            "corpus": names["corpus"],
+            "splits": _splits(study, names["corpus"]),
+            "task": task.digest,
+            "task corpus": task.corpus,
+            "task splits": _splits(study, task.corpus),
+            "permission": permission(study, names["corpus"], names["run"]),
+        }
+    if stage == "gate":
+        return {}
     if stage == "prepare":
         setting = study.settings[names["setting"]]
         keys = {"corpus", "regime", "sequence_length", "validation"}
@@ -219,7 +297,7 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
         if stage == "generate":
             common |= {
                 "compute": _compute(study, "evaluate"),
-                "tokens": _lean(study.model_entry().tokens),
+                "tokens": _lean(tokens(study, names["cell"])),
             }
         return common
     if stage == "retain":
@@ -231,15 +309,40 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
             },
             "batch_size": evaluation.batch_size,
             "compute": _compute(study, "evaluate"),
-            "tokens": _lean(study.model_entry().tokens),
+            "tokens": _lean(tokens(study, names["cell"])),
         }
     if stage in ("tabulate", "figures"):
-        left_out = {"compute", "checkpoint_steps", "catalogue"}
+        left_out = {"compute", "checkpoint_steps", "catalogue", "to_be_pinned"}
         return {
             "study": study.model_dump(mode="json", exclude_defaults=True, exclude=left_out),
             "model": _lean(study.model_entry()),
         }
     raise ValueError(f"stage: found {stage!r}, expected a stage of the workflow")
+
+
+def tokens(study: Study, label: str) -> TokenRoles:
+    """The token roles of a cell: those of somebody else's model if it names its own."""
+    other = other_of(label)
+    own = study.others[other].tokens if other else None
+    return own or study.model_entry().tokens
+
+
+def _splits(study: Study, corpus: str) -> dict[str, Any]:
+    """What each part of a corpus may be used for."""
+    splits = study.corpus_entry(corpus).splits
+    return {name: {"role": s.role, "as_published": s.as_published} for name, s in splits.items()}
+
+
+def _fetch(study: Study, name: str) -> dict[str, Any]:
+    """An entry without its prose, and the entries of a mixture's parts."""
+    known = study.known()[name]
+    entry = known.model_dump(mode="json", exclude_defaults=True, exclude=PROSE)
+    if isinstance(known, CorpusEntry):
+        for split in entry["splits"].values():
+            split.pop("description", None)
+        if known.mixture:
+            entry["parts"] = {part: _fetch(study, part) for part in known.mixture}
+    return entry
 
 
 def _train(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
@@ -274,9 +377,13 @@ def code(study: Study, stage: str, **names: str) -> str:
     if stage == "fetch" and "model" in names:
         return code_digest("pretrained")
     if stage == "fetch":
-        entry = study.known()[names["corpus"]]
-        assert isinstance(entry, CorpusEntry)
-        return code_digest("corpora.selection", ("corpora.store", f"corpora.{entry.reader}"))
+        entry = study.corpus_entry(names["corpus"])
+        read = [entry.reader, *(study.corpus_entry(part).reader for part in entry.mixture)]
+        return code_digest(
+            "corpora.selection", ("corpora.store", *(f"corpora.{reader}" for reader in read))
+        )
+    if stage == "other":
+        return code_digest("others")
     if stage in ("tune", "train"):
         kind = study.methods[names["method"]].kind.replace("-", "_")
         return code_digest(stage, (f"methods.{kind}",))

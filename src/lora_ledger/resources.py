@@ -9,12 +9,24 @@ from __future__ import annotations
 import shutil
 
 from .architecture import lora_parameters, read, total_parameters
+from .catalogue import HubSource
+from .plan import corpus_sources
 from .study import LoraMethod, Study
 from .study_file import model_config
 
 MB = 2**20
 LIBRARIES_MB = 700
 """Resident size of a process that has imported torch, transformers and peft."""
+
+
+FETCH_MB = 1500
+EXAMPLES_PER_BYTE = 6.5
+NEAR_COPIES_PER_BYTE = 31
+"""Memory for each byte of text: measured on 80 MB, and on 20 MB searched for near-copies."""
+
+
+WHOLE_HUB_FILES = 500e6
+"""Bytes of text that is expected where whole files of a hub are read."""
 
 
 LOGIT_POSITIONS = 512
@@ -41,6 +53,20 @@ def _config(study: Study) -> dict[str, object]:
 def fetch_model_mb(study: Study) -> int:
     """Reading and writing a model holds its weights about four times."""
     return LIBRARIES_MB + int(total_parameters(_config(study)) * 4 * 4 / MB)
+
+
+def fetch_corpus_mb(study: Study, corpus: str) -> int:
+    """Examples of a pinned file fit in 1.5 GB; texts of a hub are held with their 8-grams."""
+    entry = study.corpus_entry(corpus)
+    copies = bool(entry.options.get("near_duplicates", True))
+    per_byte = NEAR_COPIES_PER_BYTE if copies else EXAMPLES_PER_BYTE
+    needed = FETCH_MB
+    for source in corpus_sources(study, corpus).values():
+        if isinstance(source, HubSource):
+            stream = source.stream
+            size = stream.tokens * stream.bytes_per_token if stream else WHOLE_HUB_FILES
+            needed += int(size * per_byte / MB)
+    return needed
 
 
 def train_mb(study: Study, setting: str, method: str) -> int:

@@ -15,6 +15,7 @@ rule tabulate:
             if STUDY.evaluation.generate[run].diversity
         ],
         select=[f"{OUT}/select/{s}/{m}.json" for s, m in plan.all_tuned(STUDY)],
+        contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in plan.pairs(STUDY)],
     output:
         record=f"{OUT}/tables/record.json",
         tables=expand(
@@ -45,6 +46,7 @@ rule tabulate:
             --score {input.score:q} \
             --diversity {input.diversity:q} \
             --select {input.select:q} \
+            --contaminate {input.contaminate:q} \
             --out {params.out:q} \
             > {log:q} 2>&1
         """
