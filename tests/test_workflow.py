@@ -136,7 +136,8 @@ def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
     before = edited(
         path,
         "\nevaluation:\n",
-        "\nothers:\n  theirs: {source: {kind: local, path: theirs}, tasks: [code]}\n\nevaluation:\n",
+        "\nothers:\n  theirs: {source: {kind: local, path: theirs}, tasks: [code]}\n\n"
+        "evaluation:\n",
     )
     evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 1}
     assert jobs(finished) == {"fetch_other": 1, **evaluated, "tabulate": 1, "figures": 1}

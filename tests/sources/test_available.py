@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -39,13 +40,14 @@ def test_without_network_and_mirror_every_source_is_listed(nowhere: str) -> None
     with pytest.raises(SourceError) as caught:
         sources.check_available({"w": WHEEL, "u": at(nowhere), "h": HUB})
     assert time.monotonic() - start < 25
-    told = dict(line.split(": ", 1) for line in str(caught.value).splitlines())
+    # A source's lines after the first are indented.
+    told = dict(one.split(": ", 1) for one in re.split(r"\n(?! )", str(caught.value)))
     assert list(told) == ["w", "u", "h"]
     assert "the registry was not reached" in told["w"]
     assert "pip download --no-deps" in told["w"]
     assert f"expected at $LEDGER_MIRROR/{NAME}" in told["w"]
-    assert f"{nowhere} was not reached" in told["u"]
-    assert f"curl -L -o copy.bin {nowhere}" in told["u"]
+    assert f"has to be fetched ({nowhere})\n    127.0.0.1:9 was not reached" in told["u"]
+    assert "put it as copy.bin into a folder and set LEDGER_MIRROR" in told["u"]
     assert "http://127.0.0.1:9 was not reached" in told["h"]
     assert (
         "hf download a/b --repo-type dataset --revision main --include 'data/*.parquet' "
@@ -108,7 +110,7 @@ def test_the_probe_carries_no_token_to_another_host(hub: FakeHub, monkeypatch) -
 
 def test_offline_is_said(hub: FakeHub, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(SourceError, match=r"h: .*HF_HUB_OFFLINE is set.*unset it"):
+    with pytest.raises(SourceError, match=r"h: .*\n +HF_HUB_OFFLINE is set.*unset it"):
         sources.check_available({"h": HUB})
     assert hub.requests == []
 
@@ -141,5 +143,5 @@ def test_pips_own_configuration_is_asked(links: Path) -> None:
 
 
 def test_a_wheel_that_is_not_there(links: Path) -> None:
-    with pytest.raises(SourceError, match=r"No matching distribution.*LEDGER_MIRROR"):
+    with pytest.raises(SourceError, match=r"No matching distribution.*\n.*LEDGER_MIRROR"):
         sources.check_available({"w": WHEEL})

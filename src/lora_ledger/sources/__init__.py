@@ -107,7 +107,7 @@ def check_available(sources: Mapping[str, Source]) -> list[str]:
             to_fetch[name] = line
     with ThreadPoolExecutor(max_workers=8) as threads:
         reasons = dict(zip(to_fetch, threads.map(_probe, map(sources.get, to_fetch)), strict=True))
-    faults |= {name: f"{to_fetch[name]}, and {why}" for name, why in reasons.items() if why}
+    faults |= {name: f"{to_fetch[name]}\n    {why}" for name, why in reasons.items() if why}
     if faults:
         named = [name for name in sources if name in faults]
         raise SourceError("\n".join(f"{name}: {faults[name]}" for name in named))
@@ -125,4 +125,4 @@ def _probe(source: Source | None) -> str:
             return ""
         case _:
             reason, remedy = wheel.probe(source), wheel.remedy(source)
-    return f"{reason}; {remedy}" if reason else ""
+    return f"{reason}\n    {remedy}" if reason else ""

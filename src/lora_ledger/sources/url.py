@@ -8,6 +8,7 @@ Nothing is unpacked, and an address that wants a login is refused.
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lora_ledger.catalogue import UrlSource
 from lora_ledger.sources import cache, web
@@ -42,7 +43,7 @@ def probe(source: UrlSource) -> str:
             first = {"Range": "bytes=0-0"}
             status, _ = web.ask(source.url, "GET", first, timeout=PROBE_SECONDS)
     except web.NoAnswer as error:
-        return f"{source.url} was not reached ({error})"
+        return f"{urlsplit(source.url).netloc} was not reached ({error})"
     if status < 400 or status in web.AGAIN:
         return ""
     return web.refusal(source.url, status, web.REASONS.get(status, ""))
@@ -52,8 +53,8 @@ def remedy(source: UrlSource) -> str:
     """How a person brings the file to a machine without a network."""
     place = cache.mirror_place(source.file)
     return (
-        f"fetch it where there is a network (curl -L -o {source.file} {source.url}), put it into a "
-        f"folder and set LEDGER_MIRROR to it: expected at {place}"
+        f"fetch it where there is a network, put it as {source.file} into a folder and set "
+        f"LEDGER_MIRROR to that folder: expected at {place}"
     )
 
 
