@@ -54,13 +54,13 @@ def _prefix(study: Study, model: Path) -> int:
     return vocabulary[study.model_entry().tokens.prefix]
 
 
-def task_of(study: Study, out: Path, run: str) -> tuple[Loaded, list[int]]:
-    """The task as the stage rendered it, and the places of its chosen items."""
+def task_of(study: Study, out: Path, run: str, items: int | None) -> tuple[Loaded, list[int]]:
+    """The task as the stage rendered it, and the places of its first chosen items."""
     what = study.evaluation.generate.get(run) or study.evaluation.choices[run]
     info = plan.task_of(study, run)
     kwargs = generation_settings(what) if run in study.evaluation.generate else None
     task = build(info.name, out / "data" / info.corpus, what.num_fewshot, kwargs)
-    return task, task.chosen(what.limit)
+    return task, task.chosen(what.limit)[:items]
 
 
 def likelihoods(lm: HFLM, task: Loaded, chosen: list[int], rows: list[dict[str, str]]) -> Any:
@@ -128,7 +128,9 @@ def parting(lm: HFLM, prompt: str, ours: str, theirs: str) -> dict[str, Any]:
     }
 
 
-def compare(study: Study, out: Path, batch_size: int, only: list[str]) -> dict[str, Any]:
+def compare(
+    study: Study, out: Path, batch_size: int, only: list[str], limit: int | None
+) -> dict[str, Any]:
     model = out / "models" / study.model
     lm = peer(study, model, batch_size)
     with gzip.open(out / "retain/base.items.csv.gz", "rt", encoding="utf-8") as file:
@@ -136,7 +138,7 @@ def compare(study: Study, out: Path, batch_size: int, only: list[str]) -> dict[s
     found: dict[str, Any] = {}
     runs = only or [*study.evaluation.choices, *study.evaluation.generate]
     for run in tqdm(runs, desc="tasks", disable=not sys.stderr.isatty()):
-        task, chosen = task_of(study, out, run)
+        task, chosen = task_of(study, out, run, limit)
         started = time.perf_counter()
         if run in study.evaluation.choices:
             mine = [row for row in items if row["task"] == run]
@@ -162,11 +164,12 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     parser.add_argument("--out", required=True, type=Path, help="FILE.json; FILE.md beside it")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--items", type=int, help="the first items of each task; default: all")
     parser.add_argument("--only", nargs="*", default=[], help="keys of evaluation; default: all")
     args = parser.parse_args()
     study = load(args.study)
     torch.set_num_threads(study.compute.threads)
-    found = compare(study, Path("results") / study.name, args.batch_size, args.only)
+    found = compare(study, Path("results") / study.name, args.batch_size, args.only, args.items)
     write_text_atomic(args.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     write_text_atomic(args.out.with_suffix(".md"), table(found))
     print(table(found), end="")
