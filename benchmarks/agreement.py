@@ -59,7 +59,9 @@ def task_of(study: Study, out: Path, run: str, items: int | None) -> tuple[Loade
     what = study.evaluation.generate.get(run) or study.evaluation.choices[run]
     info = plan.task_of(study, run)
     kwargs = generation_settings(what) if run in study.evaluation.generate else None
-    task = build(info.name, out / "data" / info.corpus, what.num_fewshot, kwargs)
+    task = build(
+        info.name, out / "data" / info.corpus, what.num_fewshot, kwargs, corpus=info.corpus
+    )
     return task, task.chosen(what.limit)[:items]
 
 

@@ -432,3 +432,44 @@ def test_which_pairs_of_smoke_stop(tmp_path: Path) -> None:
         if told["stops"]:
             stopped[corpus, run] = [stop["measure"] for stop in told["stops"]]
     assert stopped == {("smoke-words", "words"): ["13-gram"]}
+
+
+def test_a_copied_item_is_found_whatever_form_its_question_has() -> None:
+    """WinoGrande's blank and HellaSwag's activity stand in no text that holds the item."""
+    from lora_ledger.corpora.hellaswag import rendered
+    from lora_ledger.corpora.winogrande import _example
+    from lora_ledger.tasks import describe
+
+    fields = {
+        "sentence": "The trophy does not fit into the case because the _ is too big.",
+        "option1": "trophy",
+        "option2": "case",
+        "answer": "1",
+    }
+    asked = _example("row 1", "test", fields).fields["asked"]
+    assert asked == "The trophy does not fit into the case because the trophy is too big."
+    row = {
+        "activity_label": "Washing dishes",
+        "ctx_a": "A man stands at a sink.",
+        "ctx_b": "he",
+        "endings": ["sings.", "washes a plate.", "sleeps.", "drives off."],
+        "label": "1",
+        "source_id": "activitynet~v_1",
+    }
+    assert rendered(row, "row 1")["asked"] == "A man stands at a sink. He"
+    assert rendered(row, "row 1")["query"] == "Washing dishes: A man stands at a sink. He"
+    for name in ("winogrande", "hellaswag", "hellaswag-klosax"):
+        assert describe(name).question == "asked"
+
+
+def test_noise_is_measured_on_what_was_published_to_train_on() -> None:
+    """A validation split alone is no training set: the published train, kept for prompts, is."""
+    from lora_ledger.catalogue import CorpusEntry, entries
+    from lora_ledger.contaminate import noise_splits
+
+    entry = entries()["arc-challenge-hub"]
+    assert isinstance(entry, CorpusEntry)
+    assert set(noise_splits(entry)) == {"validation", "exemplars"}
+    gsm8k = entries()["gsm8k"]
+    assert isinstance(gsm8k, CorpusEntry)
+    assert set(noise_splits(gsm8k)) == {"train", "validation"}

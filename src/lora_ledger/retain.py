@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plan
-from .catalogue import token_id
+from .catalogue import begin_ids, token_id
 from .digests import code_digest
 from .inference.provenance import settle, status
 from .records import Record, csv_gz, identity, write_bytes_atomic, write_record
@@ -214,6 +214,7 @@ def retain(
         tokenizer,
         prefix_id=token_id(tokenizer.get_vocab(), "prefix", roles.prefix),
         end_ids=[],
+        begin_ids=begin_ids(tokenizer.get_vocab(), roles),
         batch_size=study.evaluation.batch_size,
     )
     loaded = time.perf_counter()

@@ -219,7 +219,12 @@ def score(
             **({"data": read_record(corpus_record).id} if corpus_record.is_file() else {}),
         },
         "code": code_digest("score"),
-        "settings": {"run": run_name, "task": asdict(info), "samples": run.samples},
+        "settings": {
+            "run": run_name,
+            "task": asdict(info),
+            "samples": run.samples,
+            "num_fewshot": info.shots(run.num_fewshot),
+        },
     }
     if generated.status == "diverged":
         write_bytes_atomic(items, csv_gz(columns, []))

@@ -251,14 +251,23 @@ def _check_descent(study: Study) -> None:
             **{f"generate.{run}": evaluation.generate[run] for run in setting.tasks},
             **{f"choices.{run}": choice for run, choice in evaluation.choices.items()},
         }
-        for run, what in asked.items():
-            task = describe(what.task, what.corpus)
-            if {task.corpus, *task.corpora} & set(parents):
+        scored: dict[str, tuple[str, ...]] = {
+            run: describe(what.task, what.corpus).corpora for run, what in asked.items()
+        }
+        scored |= {f"texts.{name}": (text.corpus,) for name, text in evaluation.texts.items()}
+        for run, corpora in scored.items():
+            family = {*corpora}
+            # A corpus is scored on its own test split by its splits' roles; any other copy of what
+            # it was made from is refused.
+            if not {setting.corpus, *study.corpus_entry(setting.corpus).mixture} & family:
+                family = family.union(*(plan.ancestors(study, name) for name in corpora))
+            shared = sorted(family & parents)
+            if shared:
                 raise KeyProblem(
                     f"settings.{name}.corpus",
                     setting.corpus,
-                    f"a corpus that was not derived from {task.corpus}, on which "
-                    f"evaluation.{run} scores it; no key lifts this",
+                    f"a corpus that was not derived from {shared[0]}, on which evaluation.{run} "
+                    "scores it; no key lifts this",
                 )
 
 

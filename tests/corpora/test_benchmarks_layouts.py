@@ -136,7 +136,8 @@ def test_hellaswag_is_what_lm_eval_makes_of_it(tmp_path: Path) -> None:
     upstream = process_docs(Dataset.from_list(SCENES)).to_list()
     for one, row in zip(found, upstream, strict=True):
         assert {key: one.fields[key] for key in row} == row
-        assert set(one.fields) == {*row, "source"}
+        assert set(one.fields) == {*row, "source", "asked"}
+        assert row["query"].partition(": ")[2] == one.fields["asked"]
         assert (one.prompt, one.response) == (row["query"], row["choices"][row["gold"]])
     # And by hand: the start of a sentence is capitalised, the rest of it is not.
     assert found[0].prompt == (
@@ -167,6 +168,7 @@ def test_hellaswag_as_a_text_file(tmp_path: Path) -> None:
     assert first.prompt == "Folding paper: A child sits. the child"
     assert first.fields == {
         "query": first.prompt,
+        "asked": "A child sits. the child",
         "choices": ["a", " b\u2028b", "c", "d"],
         "gold": 2,
         "label": "2",

@@ -62,3 +62,17 @@ def test_somebody_elses_model_brings_its_tokenizer(tiny_model: Path, tmp_path: P
         settings={}, results={},
     )  # fmt: skip
     assert status(tmp_path) == "complete"
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "broken"
+    load_weights(tiny_model).save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["module.norm.weight"] = tensors.pop("model.norm.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"no fitting tensor model\.norm\.weight \(1 in all\)"):
+        load_weights(folder)

@@ -169,7 +169,7 @@ def test_too_many_requests_are_waited_for(hub: FakeHub, naps: list[float]) -> No
 def test_a_gated_repository_names_token_and_page(hub: FakeHub, monkeypatch) -> None:
     hub.commit("model", REPO, FILES, gated=True)
     for reach in (sources.obtain, lambda s: sources.check_available({"m": s})):
-        with pytest.raises(SourceError, match=r"401.*gated.*accept its terms.*HF_TOKEN") as caught:
+        with pytest.raises(SourceError, match=r"gated.*401.*accept its terms.*HF_TOKEN") as caught:
             reach(source())
         assert f"{hub.endpoint}/{REPO}" in str(caught.value)
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
@@ -338,3 +338,26 @@ def test_nothing_obtained_has_no_provenance(home: Path) -> None:
     record.write_text(json.dumps({"commit": "ab" * 20})[:-4])
     with pytest.raises(SourceError, match="delete it and run again"):
         sources.provenance(source())
+
+
+def test_half_a_mirror_is_refused(hub: FakeHub, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("LEDGER_MIRROR", str(tmp_path))
+    shards = {f"data/train-{i:05}-of-00003.parquet": b"x" for i in range(3)}
+    folder = mirrored(tmp_path, dict(list(shards.items())[:2]))
+    with pytest.raises(SourceError, match=r"not complete: found data/train: 2 of 3, expected all"):
+        sources.obtain(source("data/train-*.parquet"))
+    mirrored(tmp_path, shards)
+    assert len(contents(sources.obtain(source("data/train-*.parquet")))) == 3
+    trace = folder / ".cache/huggingface/download/abc.incomplete"
+    trace.parent.mkdir(parents=True, exist_ok=True)
+    trace.touch()
+    with pytest.raises(SourceError, match=r"not complete: found abc\.incomplete"):
+        sources.obtain(source("data/train-*.parquet"))
+
+
+def test_a_token_without_access_is_noticed_before_the_download(hub: FakeHub, monkeypatch) -> None:
+    hub.commit("model", REPO, FILES, gated=True)
+    hub.answer(f"/api/models/{REPO}/auth-check", 403)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    with pytest.raises(SourceError, match=r"answers 403 to the token in HF_TOKEN"):
+        sources.check_available({"m": source()})

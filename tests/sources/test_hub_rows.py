@@ -131,7 +131,7 @@ def test_a_stream_that_was_killed_begins_again(hub: FakeHub, home: Path, naps) -
 
 def test_a_gated_stream_names_token_and_page(hub: FakeHub) -> None:
     hub.commit("dataset", REPO, {"data/a.parquet": table(ROWS)}, gated=True)
-    with pytest.raises(SourceError, match=r"401.*gated.*HF_TOKEN") as caught:
+    with pytest.raises(SourceError, match=r"gated.*401.*HF_TOKEN") as caught:
         sources.obtain(source())
     assert f"{hub.endpoint}/datasets/{REPO}" in str(caught.value)
 

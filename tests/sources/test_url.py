@@ -216,3 +216,16 @@ def test_a_published_file_from_a_mirror(mirror: Path, home: Path, monkeypatch) -
     )
     assert sources.check_available({"gsm8k": source}) == []
     assert len(sources.obtain(source).read_text("utf-8").splitlines()) == 1319
+
+
+def test_what_another_name_left_is_no_obstacle(hub: FakeHub, home: Path) -> None:
+    """A partial file of the same bytes under an older name lies in the same folder."""
+    hub.files["/copy.bin"] = b"bytes"
+    wanted = UrlSource(
+        kind="url", url=f"{hub.endpoint}/copy.bin", file="copy.bin", sha256=sha256(b"bytes")
+    )
+    older = cache.partial_path(wanted.sha256, "older.bin")
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"by")
+    assert sources.obtain(wanted).read_bytes() == b"bytes"
+    assert not older.parent.exists()

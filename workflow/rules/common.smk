@@ -18,6 +18,12 @@ def trained(wildcards):
     return f"{OUT}/{folder}/record.json" if folder else []
 
 
+def permitted(wildcards):
+    """The gate that a trained cell's corpus must pass before the cell is asked anything."""
+    cell = plan.cell(STUDY, wildcards.cell)
+    return ancient(f"{OUT}/gate/{cell.setting}.json") if cell else []
+
+
 def trained_flag(wildcards):
     folder = plan.folder(wildcards.cell)
     return f"--trained {OUT}/{folder}" if folder else ""
@@ -25,7 +31,7 @@ def trained_flag(wildcards):
 
 def gate_of(wildcards):
     """The gate that a setting's corpus must pass before anything is trained on it."""
-    # Ancient: a task that is added later is checked, and re-trains nothing.
+    # Its age does not count: a task that is added later is checked, and re-trains nothing.
     return ancient(f"{OUT}/gate/{wildcards.setting}.json")
 
 

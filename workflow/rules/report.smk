@@ -15,6 +15,8 @@ rule tabulate:
             if STUDY.evaluation.generate[run].diversity
         ],
         select=[f"{OUT}/select/{s}/{m}.json" for s, m in plan.all_tuned(STUDY)],
+        # A setting that its gate refuses has no tables, whatever an earlier run left.
+        gate=[f"{OUT}/gate/{setting}.json" for setting in STUDY.settings],
         contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in plan.pairs(STUDY)],
     output:
         record=f"{OUT}/tables/record.json",

@@ -152,6 +152,9 @@ class TokenRoles(Frozen):
     separator: str = Field(description="Between documents in continued pretraining.")
     end_of_response: str = Field(description="Ends a response; it is in the loss.")
     prefix: str = Field(description="Stands before a text whose likelihood has no context.")
+    begin: str = Field(
+        "", description="Stands before every prompt, where the tokenizer puts its bos there."
+    )
 
 
 class ModelEntry(Frozen):
@@ -188,6 +191,11 @@ def token_id(vocabulary: Mapping[str, int], role: str, token: str) -> int:
             "correct the catalogue entry"
         )
     return vocabulary[token]
+
+
+def begin_ids(vocabulary: Mapping[str, int], tokens: TokenRoles) -> list[int]:
+    """The id of the token that stands before every prompt, or none."""
+    return [token_id(vocabulary, "begin", tokens.begin)] if tokens.begin else []
 
 
 @cache

@@ -2,8 +2,9 @@
 
 In: the folder `hub` with the data set's parquet files, or the official JSON lines of the validation
 split (`data`). Out: choices, with the row as published and what lm-eval's task makes of it: query,
-choices, gold; all in the split `test`, as the published test split has no labels. The field
-`source` says which collection a row is from. It does not score endings.
+choices, gold; and asked, the context without the activity's name. All are in the split `test`, as
+the published test split has no labels. The field `source` says which collection a row is from. It
+does not score endings.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ def rendered(row: Row, place: str) -> Row:
             "use the validation split, since the test split has no labels"
         )
     context = f"{row['ctx_a']} {row['ctx_b'].capitalize()}"
+    query = cleaned(f"{row['activity_label']}: {context}")
     return {
         **row,
         "label": str(row["label"]),
-        "query": cleaned(f"{row['activity_label']}: {context}"),
+        "query": query,
+        "asked": query.removeprefix(f"{row['activity_label']}:").strip(),
         "choices": [cleaned(ending) for ending in row["endings"]],
         "gold": gold(row["endings"], int(row["label"]), place),
         "source": row["source_id"].partition("~")[0],

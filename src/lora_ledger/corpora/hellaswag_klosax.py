@@ -1,9 +1,10 @@
 """HellaSwag's validation rows as a text file of six lines each, preprocessed by its author.
 
 In: the bz2 file `data`: "activity: context", the number of the right ending, four endings. Out:
-choices in the file's order with the fields query, choices, gold, label (as upstream's rows have it)
-and source: the first 3,243 rows are from ActivityNet, the others from WikiHow. The texts are taken
-as they are: unlike lm-eval, the file's author did not capitalise the sentence that is to be ended.
+choices in the file's order with the fields query, choices, gold, label (as upstream's rows have
+it), asked (the context without the activity's name) and source: the first 3,243 rows are from
+ActivityNet, the others from WikiHow. The texts are taken as they are: unlike lm-eval, the file's
+author did not capitalise the sentence that is to be ended.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator
             split="test",
             fields={
                 "query": query,
+                "asked": query.partition(": ")[2] or query,
                 "choices": choices,
                 "gold": int(label),
                 "label": label,

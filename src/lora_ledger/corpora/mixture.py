@@ -11,15 +11,13 @@ share stays on one side. It reads no source: `fetch` runs the parts' own readers
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lora_ledger.catalogue import CorpusEntry, ModelEntry
 from lora_ledger.corpora import Example
-from lora_ledger.corpora.selection import THRESHOLD, content, content_hash, grams, normalised
+from lora_ledger.corpora.selection import content, content_hash, near_copies, normalised
 
 ROLES = ("train", "validation")
 Parts = Mapping[str, Mapping[str, Sequence[Example]]]
@@ -165,38 +163,10 @@ def across(
             unique.append(one)
     counts = {"exact_duplicates": len(ordered) - len(unique), "near_duplicates": 0}
     if near_duplicates:
-        gone = _near([content(one[3]) for one in unique], [one[1] for one in unique])
+        gone = near_copies([content(one[3]) for one in unique], owners=[one[1] for one in unique])
         counts["near_duplicates"] = len(gone)
         unique = [one for position, one in enumerate(unique) if position not in gone]
     kept: dict[str, dict[str, list[Example]]] = {part: {} for part in parts}
     for _, part, role, example in unique:
         kept[part].setdefault(role, []).append(example)
     return kept, counts
-
-
-def _near(texts: Sequence[str], owners: Sequence[str]) -> set[int]:
-    """Positions like an earlier text of another owner that stays, by selection's rule.
-
-    The prefixes are those of `selection.near_copies`; only pairs of different owners are compared.
-    """
-    sets = grams(texts)
-    frequency: Counter[int] = Counter()
-    for one in sets:
-        frequency.update(one)
-    holders: dict[int, list[int]] = defaultdict(list)
-    gone: set[int] = set()
-    for position, one in enumerate(sets):
-        ordered = sorted(one, key=lambda gram: (frequency[gram], gram))
-        prefix = ordered[: len(one) - math.ceil(THRESHOLD * len(one)) + 1]
-        candidates = {
-            other for gram in prefix for other in holders[gram] if owners[other] != owners[position]
-        }
-        for other in candidates:
-            shared = len(one & sets[other])
-            if shared > THRESHOLD * (len(one) + len(sets[other]) - shared):
-                gone.add(position)
-                break
-        else:
-            for gram in prefix:
-                holders[gram].append(position)
-    return gone

@@ -83,8 +83,12 @@ def grams(texts: Sequence[str]) -> list[frozenset[int]]:
     return sets
 
 
-def near_copies(texts: Sequence[str], threshold: float = THRESHOLD) -> set[int]:
+def near_copies(
+    texts: Sequence[str], threshold: float = THRESHOLD, owners: Sequence[str] = ()
+) -> set[int]:
     """Positions whose 8-gram Jaccard similarity with an earlier text that stays is > `threshold`.
+
+    With `owners`, a name for each text, only texts of different owners are compared.
 
     Two sets with similarity above t share one of the first |s| - ceil(t |s|) + 1 grams of each,
     when the grams of all sets are put in one common order; the rarest first makes few candidates.
@@ -101,6 +105,8 @@ def near_copies(texts: Sequence[str], threshold: float = THRESHOLD) -> set[int]:
         ordered = sorted(one, key=lambda gram: (frequency[gram], gram))
         prefix = ordered[: len(one) - math.ceil(threshold * len(one)) + 1]
         candidates = {other for gram in prefix for other in holders[gram]}
+        if owners:
+            candidates = {other for other in candidates if owners[other] != owners[position]}
         if any(_jaccard(one, sets[other]) > threshold for other in candidates):
             gone.add(position)
             continue

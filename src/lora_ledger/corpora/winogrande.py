@@ -2,8 +2,9 @@
 
 In: the JSON lines of the Gauntlet (`data`: context_options, continuation, gold; the validation
 split), or the folder `hub` with the parquet files of `winogrande_xl`. Out: choices with upstream's
-fields sentence (with `_`), option1, option2 and answer, in the split `test`; the hub's train split
-is `exemplars`. From the file the sentence is rebuilt: the options begin with the word in which its
+fields sentence (with `_`), option1, option2 and answer, and asked, the sentence with the right
+option as another text would have it, in the split `test`; the hub's train split is `exemplars`.
+From the file the sentence is rebuilt: the options begin with the word in which its
 two contexts part, and the blank after `_` is put back unless punctuation follows. lm-eval, which
 joins what precedes `_` with an option and strips what follows, renders the file's own strings from
 it. It does not find an option's first words where both options share them.
@@ -69,10 +70,11 @@ def _example(group: str, split: str, fields: Row) -> Example:
             f"{fields['sentence']!r}, expected 1 or 2 and a sentence with '_'; "
             "use a split that has labels"
         )
+    right = fields[f"option{fields['answer']}"]
     return Example(
         group=group,
         prompt=fields["sentence"],
-        response=fields[f"option{fields['answer']}"],
+        response=right,
         split=split,
-        fields=fields,
+        fields={**fields, "asked": fields["sentence"].replace("_", right, 1)},
     )

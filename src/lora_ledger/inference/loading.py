@@ -52,13 +52,24 @@ def load_cell(
 
 
 def load_weights(folder: Path) -> Any:
-    """The causal language model of a folder in fp32."""
+    """The causal language model of a folder in fp32.
+
+    Raises ValueError for a folder without all weights that its config.json asks for: transformers
+    would draw the rest at random.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.float32, local_files_only=True
+    model, info = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
+    lacking = sorted({*map(str, info["missing_keys"]), *map(str, info["mismatched_keys"])})
+    if lacking:
+        raise ValueError(
+            f"{folder}: found no fitting tensor {lacking[0]} ({len(lacking)} in all), expected "
+            "every weight of config.json; save the model again with save_pretrained"
+        )
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:

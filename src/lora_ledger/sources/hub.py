@@ -93,13 +93,25 @@ def probe(source: HubSource) -> str:
         return forbidden(source, status)
     if status == 404:
         return f"{address(source)}: {endpoint()} has no such repository or revision"
-    if status == 200 and not token():
+    if status == 200:
         try:
             gated = bool(json.loads(body).get("gated"))
         except (ValueError, AttributeError):
             return f"{endpoint()} does not answer as a hub does; see what HF_ENDPOINT names"
-        return forbidden(source, 401) if gated else ""
+        return _gate(source, headers) if gated else ""
     return "" if status < 400 or status in web.AGAIN else f"{url} answers {status}"
+
+
+def _gate(source: HubSource, headers: Mapping[str, str]) -> str:
+    """Why a gated repository does not give its files, or "": its page answers anyone."""
+    if not token():
+        return forbidden(source, 401)
+    url = f"{endpoint()}/api/{source.type}s/{source.repo}/auth-check"
+    try:
+        status, _ = web.ask(url, "GET", headers, timeout=PROBE_SECONDS, follow=False)
+    except web.NoAnswer as error:
+        return f"{endpoint()} was not reached ({error})"
+    return forbidden(source, status) if status in (401, 403) else ""
 
 
 def remedy(source: HubSource) -> str:
@@ -150,6 +162,11 @@ def _from_mirror(source: HubSource, mirrored: hub_mirror.Mirrored) -> Path:
         hashes = fill(source, mirrored, folder)
         if not view.is_dir():
             _finish(source, view, folder, mirrored.commit, hashes)
+        elif dict(hashes) != _manifest(view)["files"]:
+            raise SourceError(
+                f"files of the mirror {mirrored.folder} have other bytes than when they were first "
+                f"used, under the same size and date; delete {view} to take the new ones"
+            )
         return view / "files"
 
 

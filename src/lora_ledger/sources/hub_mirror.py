@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from lora_ledger.sources.cache import SourceError
 from lora_ledger.sources.hub_names import STREAM, address, chosen, matching
 
 NOTES = Path(".cache") / "huggingface" / "download"
+SHARD = re.compile(r"(.*)-\d+-of-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def find(source: HubSource) -> Mirrored | None:
     if matching(source, names)[1]:
         return None
     found = chosen(source, names, f"the mirror {folder}")
+    _require_whole(source, folder, found)
     commits = {name: note[0] for name in found if (note := _note(folder, name))}
     for name, commit in commits.items():
         if source.resolved and commit != source.revision:
@@ -63,6 +65,25 @@ def find(source: HubSource) -> Mirrored | None:
         )
     whole = len(commits) == len(found)
     return Mirrored(folder, tuple(found), next(iter(commits.values())) if whole else None)
+
+
+def _require_whole(source: HubSource, folder: Path, found: Sequence[str]) -> None:
+    """SourceError where a download into the mirror broke off: its traces, or shards that are few.
+
+    A stream may do with the first shards.
+    """
+    broken = sorted(path.name for path in (folder / NOTES).rglob("*.incomplete"))
+    shards: dict[tuple[str, int], int] = {}
+    for name in found:
+        if numbered := SHARD.match(name):
+            key = numbered[1], int(numbered[2])
+            shards[key] = shards.get(key, 0) + 1
+    few = [f"{stem}: {n} of {total}" for (stem, total), n in shards.items() if n < total]
+    if broken or (few and not source.stream):
+        raise SourceError(
+            f"{folder} is not complete: found {'; '.join([*few, *broken])}, expected all parts; "
+            "give the same `hf download` again, or take the folder out of the mirror"
+        )
 
 
 def lacking(source: HubSource) -> list[str]:

@@ -48,7 +48,7 @@ def forbidden(source: HubSource, status: int) -> str:
     """What 401 and 403 mean, with and without a token."""
     if token() is None:
         return (
-            f"{page(source)} answers {status}: the repository is gated, private or not there; "
+            f"{page(source)}: the repository is gated, private or not there (status {status}); "
             "accept its terms on that page, and set HF_TOKEN to a token that may read it"
         )
     return (

@@ -7,6 +7,7 @@ Nothing is unpacked, and an address that wants a login is refused.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,5 +82,5 @@ def _fetch(source: UrlSource) -> Path:
         partial.unlink()
         raise
     path = cache.store(partial, source.sha256)
-    partial.parent.rmdir()
+    shutil.rmtree(partial.parent, ignore_errors=True)
     return path

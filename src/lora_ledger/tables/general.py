@@ -15,6 +15,7 @@ import numpy as np
 from ..plan import labels
 from .evidence import Evidence, EvidenceError
 from .measures import (
+    ROWS,
     Measure,
     Series,
     against_base,
@@ -32,12 +33,6 @@ CHOICES = (
     ("acc_token", PER_TOKEN),
     ("cross_entropy", "cross-entropy in nats"),
 )
-ROWS = {
-    "same rows": "same rows as upstream",
-    "rebuilt rows": "rebuilt rows",
-    "other text": "other text than upstream's",
-    "own task": "own task",
-}
 NOT_PUBLISHED = ("rebuilt rows", "other text")
 
 

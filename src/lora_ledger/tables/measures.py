@@ -148,10 +148,11 @@ def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[M
     first = next(iter(records.values()))
     groups = clusters(first)
     units = "groups of problems" if groups else "problems"
+    note = asked(next(evidence.score[run, label].science.settings for label in records))
     for metric in first["metrics"]:
         series = {label: mean_of(r["ids"], r["metrics"][metric]) for label, r in records.items()}
         measures.append(
-            against_base(f"{run}, {metric}", units, series, groups, share=True, run=run)
+            against_base(f"{run}, {metric}", units, series, groups, share=True, run=run, note=note)
         )
     if all((r.get("companion") or {}).get("bytes") for r in records.values()):
         series = {
@@ -159,8 +160,23 @@ def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[M
             for label, r in records.items()
         }
         name = f"{run}, reference, bits per byte"
-        measures.append(against_base(name, units, series, groups, run=run))
+        measures.append(against_base(name, units, series, groups, run=run, note=note))
     return measures
+
+
+ROWS = {
+    "same rows": "same rows as upstream",
+    "rebuilt rows": "rebuilt rows",
+    "other text": "other text than upstream's",
+    "own task": "own task",
+}
+
+
+def asked(settings: Mapping[str, Any]) -> str:
+    """Few-shot count of a task as a record has it, and what its rows are of upstream's."""
+    shots = settings.get("num_fewshot")
+    equals = ROWS.get(str((settings.get("task") or {}).get("equals", "")), "")
+    return "; ".join(filter(None, ["" if shots is None else f"{shots}-shot", equals]))
 
 
 SAME = "none differs"

@@ -97,7 +97,8 @@ def _outside(evidence: Evidence) -> Iterator[Section]:
 
 def _learned(evidence: Evidence, name: str, measure: Measure, arms: Sequence[Arm]) -> Section:
     rows = tuple(_learning_rows(evidence, measure, arms))
-    return Section({"setting": name, "measure": measure.name}, rows, measure.digits)
+    keys = {"setting": name, "measure": measure.name}
+    return Section(keys | ({"note": measure.note} if measure.note else {}), rows, measure.digits)
 
 
 def _learning_rows(
