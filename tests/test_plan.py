@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lora_ledger import plan
+from lora_ledger import plan, staleness
 from lora_ledger.study import Study
 from lora_ledger.study_file import load, parse
 
@@ -29,7 +29,7 @@ def changed(path: str, value: object) -> Study:
 
 
 def train_digest(study: Study) -> str:
-    return plan.science(study, "train", **CELL)
+    return staleness.science(study, "train", **CELL)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_what_does_not_leaves_it_alone(path: str, value: object) -> None:
 
 def test_diversity_is_counted_without_generating_again() -> None:
     names = {"run": "code", "cell": "base"}
-    before = plan.science(load("smoke"), "generate", **names)
+    before = staleness.science(load("smoke"), "generate", **names)
     off = changed("evaluation.generate.code.diversity", False)
-    assert plan.science(off, "generate", **names) == before
+    assert staleness.science(off, "generate", **names) == before
     assert plan.jobs(off)["diversity"] == 0
 
 
@@ -95,7 +95,7 @@ def test_digests_of_the_committed_studies_are_held(name: str) -> None:
     """A change of these re-runs what users have; it must be meant."""
     study = load(name)
     found = {
-        cell.label: plan.science(
+        cell.label: staleness.science(
             study,
             "train",
             setting=cell.setting,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import plan
+from . import plan, staleness
 from .catalogue import PROSE, GeneratedSource, ModelEntry, Source
 from .records import replace_folder, write_record
 from .sources import SourceError, obtain, provenance
@@ -88,7 +88,7 @@ def fetch_model(study: Study, name: str, out: Path) -> None:
         stage="fetch",
         cell=name,
         inputs=digests,
-        code=plan.code(study, "fetch", model=name),
+        code=staleness.code(study, "fetch", model=name),
         settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
         results=results,
         run=resolved,
@@ -110,7 +110,7 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
             stage="fetch",
             cell=name,
             inputs=digests,
-            code=plan.code(study, "fetch", corpus=name),
+            code=staleness.code(study, "fetch", corpus=name),
             settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
             results=results,
             run=resolved,
@@ -197,7 +197,7 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             stage="other",
             cell=f"{plan.OTHER}/{name}",
             inputs=digests,
-            code=plan.code(study, "other", other=name),
+            code=staleness.code(study, "other", other=name),
             settings={**pinned(described, commits), "kind": results.pop("kind")},
             results=results,
             run=resolved,

@@ -7,8 +7,8 @@ CHOSEN = {name: plan.task_of(STUDY, name).corpus for name in STUDY.evaluation.ch
 def digests(stage):
     """The two parameters that say whether a job's outcome is still true."""
     return {
-        "code": lambda w: plan.code(STUDY, stage, **dict(w)),
-        "science": lambda w: plan.science(STUDY, stage, **dict(w)),
+        "code": lambda w: staleness.code(STUDY, stage, **dict(w)),
+        "science": lambda w: staleness.science(STUDY, stage, **dict(w)),
     }
 
 
