@@ -1,22 +1,20 @@
-"""Does lm-eval's own `hf` back-end give what our stages recorded, item by item?
+"""Does lm-eval's own `hf` back-end give what ours gives, item by item?
 
-In: a study whose untouched model has been evaluated (`results/<study>`, its stages `generate` and
-`retain` of the cell `base`), in fp32. Out: for each task how many items agree, every item that does
-not, and for texts that part the gap between the two likeliest tokens where they part, as JSON and
-as a Markdown table. Both sides get the same rendered requests; prompts are compared by the tests.
+In: a study whose model and corpora have been fetched (`results/<study>/models`, `data`). Both
+back-ends answer the same rendered requests for the first items of each task, over the same folder,
+in fp32 on the CPU, with the same end of text. Out: for each task how many items agree, every item
+that does not, and for texts that part the gap between the two likeliest tokens where they part, as
+JSON and as a Markdown table. Prompts are held against upstream's by the tests.
 
-    python benchmarks/agreement.py --study benchmarks --out agreement.json
+    python benchmarks/agreement.py --study benchmarks --items 100 --texts 20 --out agreement.json
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import json
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,10 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
 from lora_ledger import plan
+from lora_ledger.catalogue import begin_ids, token_id
 from lora_ledger.generate import generation_settings
+from lora_ledger.inference.language_model import LedgerModel
+from lora_ledger.inference.loading import load_cell
 from lora_ledger.records import write_text_atomic
 from lora_ledger.study import Study
 from lora_ledger.study_file import load
@@ -35,93 +36,102 @@ NATS = 1e-3
 """Largest difference of a summed log-likelihood that counts as equal, in nats."""
 
 
-def peer(study: Study, model: Path, batch_size: int) -> HFLM:
-    """lm-eval's back-end over the same folder, in fp32 on the CPU."""
-    return HFLM(
-        pretrained=str(model),
-        tokenizer=str(model),
+def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[LedgerModel, HFLM]:
+    """Ours and lm-eval's over one folder; both end a text at the tokenizer's eos alone."""
+    model, tokenizer = load_cell(folder, None, "fp32", "cpu")
+    roles, vocabulary = study.model_entry().tokens, tokenizer.get_vocab()
+    prefix = token_id(vocabulary, "prefix", roles.prefix)
+    ours = LedgerModel(
+        model,
+        tokenizer,
+        prefix_id=prefix,
+        end_ids=[tokenizer.eos_token_id],
+        begin_ids=begin_ids(vocabulary, roles),
+        batch_size=batch_size,
+    )
+    theirs = HFLM(
+        pretrained=str(folder),
+        tokenizer=str(folder),
         dtype="float32",
         device="cpu",
         batch_size=batch_size,
-        prefix_token_id=_prefix(study, model),
+        prefix_token_id=prefix,
     )
+    return ours, theirs
 
 
-def _prefix(study: Study, model: Path) -> int:
-    from lora_ledger.inference.loading import load_tokenizer
-
-    vocabulary: dict[str, int] = load_tokenizer(model).get_vocab()
-    return vocabulary[study.model_entry().tokens.prefix]
-
-
-def task_of(study: Study, out: Path, run: str, items: int | None) -> tuple[Loaded, list[int]]:
-    """The task as the stage rendered it, and the places of its first chosen items."""
+def task_of(study: Study, out: Path, run: str, items: int) -> tuple[Loaded, list[int]]:
+    """The task as the stages render it, and the places of its first chosen items."""
     what = study.evaluation.generate.get(run) or study.evaluation.choices[run]
     info = plan.task_of(study, run)
     kwargs = generation_settings(what) if run in study.evaluation.generate else None
-    task = build(
-        info.name, out / "data" / info.corpus, what.num_fewshot, kwargs, corpus=info.corpus
-    )
+    folder = out / "data" / info.corpus
+    task = build(info.name, folder, what.num_fewshot, kwargs, corpus=info.corpus)
     return task, task.chosen(what.limit)[:items]
 
 
-def likelihoods(lm: HFLM, task: Loaded, chosen: list[int], rows: list[dict[str, str]]) -> Any:
-    """Compare `retain`'s rows of one task with the peer's log-likelihoods."""
-    mine: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        mine[row["item"]].append(float(row["loglikelihood"]))
+def timed(answer: Any, requests: Any) -> tuple[Any, float]:
+    started = time.perf_counter()
+    found = answer(requests)
+    return found, round(time.perf_counter() - started, 1)
+
+
+def likelihoods(ours: LedgerModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> Any:
+    """Summed log-likelihoods of all requests of the items, and lm-eval's metrics from them."""
     requests = [request for i in chosen for request in task.instances[i]]
-    answers = iter(lm.loglikelihood(requests, disable_tqdm=False))
-    worst, differing, right = 0.0, [], 0
+    mine, my_seconds = timed(ours.loglikelihood, requests)
+    other, other_seconds = timed(theirs.loglikelihood, requests)
+    answers = iter(zip(mine, other, strict=True))
+    worst, differing = 0.0, []
     for i in chosen:
         document = task.documents[i]
-        results = [next(answers) for _ in task.instances[i]]
-        theirs = [nats for nats, _ in results]
-        ours = mine[document["id"]]
-        gap = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+        a, b = zip(*(next(answers) for _ in task.instances[i]), strict=True)
+        gap = max(abs(x - y) for (x, _), (y, _) in zip(a, b, strict=True))
         worst = max(worst, gap)
-        picks = [max(range(len(v)), key=v.__getitem__) for v in (ours, theirs)]
-        right += int(task.task.process_results(document, results)["acc"])
-        if gap > NATS or picks[0] != picks[1]:
-            differing.append({"item": document["id"], "ours": ours, "theirs": theirs})
+        scores = [task.task.process_results(document, list(one)) for one in (a, b)]
+        equal = all(scores[0][key] == scores[1][key] for key in scores[0] if key != "perplexity")
+        if gap > NATS or not equal:
+            differing.append({"item": document["id"], "ours": a, "theirs": b})
     return {
         "items": len(chosen),
         "requests": len(requests),
         "largest_difference_nats": worst,
         "differing": differing,
-        "accuracy_of_the_peer": right / len(chosen),
+        "seconds": {"ours": my_seconds, "theirs": other_seconds},
     }
 
 
-def texts(lm: HFLM, task: Loaded, chosen: list[int], rows: list[dict[str, Any]]) -> Any:
-    """Compare `generate`'s rows of one task (one greedy sample a problem) with the peer's."""
+def texts(ours: LedgerModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> Any:
+    """Greedy texts of the items' prompts, compared as strings."""
     requests = [task.instances[i][0] for i in chosen]
-    answers = lm.generate_until(requests, disable_tqdm=False)
-    mine = {row["id"]: row["completion"] for row in rows}
-    differing = []
-    for i, request, theirs in zip(chosen, requests, answers, strict=True):
-        ours = mine[task.documents[i]["id"]]
-        if ours != theirs:
-            differing.append(
-                {
-                    "item": task.documents[i]["id"],
-                    "ours": ours,
-                    "theirs": theirs,
-                    **parting(lm, request.args[0], ours, theirs),
-                }
-            )
-    return {"items": len(chosen), "differing": differing}
+    mine, my_seconds = timed(ours.generate_until, requests)
+    other, other_seconds = timed(theirs.generate_until, requests)
+    differing = [
+        {
+            "item": task.documents[i]["id"],
+            "ours": a,
+            "theirs": b,
+            **parting(ours, request.args[0], a, b),
+        }
+        for i, request, a, b in zip(chosen, requests, mine, other, strict=True)
+        if a != b
+    ]
+    return {
+        "items": len(chosen),
+        "differing": differing,
+        "seconds": {"ours": my_seconds, "theirs": other_seconds},
+    }
 
 
 @torch.inference_mode()
-def parting(lm: HFLM, prompt: str, ours: str, theirs: str) -> dict[str, Any]:
+def parting(ours: LedgerModel, prompt: str, mine: str, other: str) -> dict[str, Any]:
     """Where two completions part, and how far apart the two likeliest tokens are there."""
-    start = lm.tok_encode(prompt)
-    a, b = lm.tok_encode(ours), lm.tok_encode(theirs)
+    start = ours.tok_encode(prompt)
+    a, b = (ours.tok_encode(text, add_special_tokens=False) for text in (mine, other))
     place = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
     if place is None:
         return {"parts_at": min(len(a), len(b)), "note": "one ends where the other goes on"}
-    logits = lm.model(torch.tensor([start + a[:place]])).logits[0, -1]
+    logits = ours.model(torch.tensor([start + a[:place]])).logits[0, -1]
     top = logits.topk(2)
     return {
         "parts_at": place,
@@ -130,34 +140,17 @@ def parting(lm: HFLM, prompt: str, ours: str, theirs: str) -> dict[str, Any]:
     }
 
 
-def compare(
-    study: Study, out: Path, batch_size: int, only: list[str], limit: int | None
-) -> dict[str, Any]:
-    model = out / "models" / study.model
-    lm = peer(study, model, batch_size)
-    with gzip.open(out / "retain/base.items.csv.gz", "rt", encoding="utf-8") as file:
-        items = list(csv.DictReader(file))
-    found: dict[str, Any] = {}
-    runs = only or [*study.evaluation.choices, *study.evaluation.generate]
-    for run in tqdm(runs, desc="tasks", disable=not sys.stderr.isatty()):
-        task, chosen = task_of(study, out, run, limit)
-        started = time.perf_counter()
-        if run in study.evaluation.choices:
-            mine = [row for row in items if row["task"] == run]
-            found[run] = likelihoods(lm, task, chosen, mine)
-        else:
-            with gzip.open(out / f"generate/{run}/base.jsonl.gz", "rt", encoding="utf-8") as file:
-                found[run] = texts(lm, task, chosen, [json.loads(line) for line in file])
-        found[run]["peer_seconds"] = round(time.perf_counter() - started, 1)
-    return found
-
-
 def table(found: dict[str, Any]) -> str:
-    lines = ["| task | items | differing | largest difference, nats |", "|---|--:|--:|--:|"]
+    lines = [
+        "| task | items | requests | differing | largest difference, nats |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for run, one in found.items():
         worst = one.get("largest_difference_nats")
-        shown = "text" if worst is None else f"{worst:.1e}"
-        lines.append(f"| {run} | {one['items']:,} | {len(one['differing'])} | {shown} |")
+        shown = "greedy text" if worst is None else f"{worst:.1e}"
+        requests = one.get("requests", one["items"])
+        differing = len(one["differing"])
+        lines.append(f"| {run} | {one['items']:,} | {requests:,} | {differing} | {shown} |")
     return "\n".join(lines) + "\n"
 
 
@@ -165,15 +158,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study", required=True)
     parser.add_argument("--out", required=True, type=Path, help="FILE.json; FILE.md beside it")
+    parser.add_argument("--items", type=int, default=100, help="items of a likelihood task")
+    parser.add_argument("--texts", type=int, default=20, help="problems of a generation task")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--items", type=int, help="the first items of each task; default: all")
     parser.add_argument("--only", nargs="*", default=[], help="keys of evaluation; default: all")
     args = parser.parse_args()
     study = load(args.study)
     torch.set_num_threads(study.compute.threads)
-    found = compare(study, Path("results") / study.name, args.batch_size, args.only, args.items)
-    write_text_atomic(args.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    write_text_atomic(args.out.with_suffix(".md"), table(found))
+    out = Path("results") / study.name
+    ours, theirs = back_ends(study, out / "models" / study.model, args.batch_size)
+    found: dict[str, Any] = {}
+    runs = args.only or [*study.evaluation.choices, *study.evaluation.generate]
+    for run in tqdm(runs, desc="tasks", disable=not sys.stderr.isatty()):
+        asked = run in study.evaluation.choices
+        task, chosen = task_of(study, out, run, args.items if asked else args.texts)
+        found[run] = (likelihoods if asked else texts)(ours, theirs, task, chosen)
+        # Written after each task, so that a run that is stopped loses one at most.
+        write_text_atomic(args.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        write_text_atomic(args.out.with_suffix(".md"), table(found))
     print(table(found), end="")
 
 
