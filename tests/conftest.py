@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "tiny-random-llama"
     write_model("tiny-random-llama", entry, folder)
     return folder
+
+
+@pytest.fixture
+def mirror() -> Path:
+    """The folder LEDGER_MIRROR with copies of public data files; skips where it is not set."""
+    folder = os.environ.get("LEDGER_MIRROR")
+    if not folder:
+        pytest.skip("LEDGER_MIRROR is not set")
+    return Path(folder)

@@ -136,30 +136,73 @@ def retain(
     path: Path, cell: str, nats: list[float], size: list[int], acc: list[int], ce: list[float]
 ) -> Record:
     """One text and one task of four choices."""
-    return write(
-        path,
-        "retain",
-        cell,
-        {
-            "texts": {
-                "general": {
-                    "documents": [f"d{i}" for i in range(len(nats))],
-                    "nats": nats,
-                    "bytes": size,
-                    "tokens": size,
-                }
-            },
-            "choices": {
-                "facts": {
-                    "items": [f"q{i}" for i in range(len(acc))],
-                    "gold": [i % 4 for i in range(len(acc))],
-                    "acc": acc,
-                    "acc_norm": acc,
-                    "cross_entropy": ce,
-                }
-            },
-        },
-    )
+    names = [f"d{i}" for i in range(len(nats))]
+    facts = {
+        "items": [f"q{i}" for i in range(len(acc))],
+        "gold": [i % 4 for i in range(len(acc))],
+        "acc": acc,
+        "acc_norm": acc,
+        "cross_entropy": ce,
+    }
+    texts = {"general": {"documents": names, "nats": nats, "bytes": size, "tokens": size}}
+    return answered(path, cell, {"facts": facts}, texts=texts)
+
+
+def choices(
+    acc: list[int], options: int = 4, norm: list[int] | None = None, **more: Any
+) -> dict[str, Any]:
+    """A task of several choices; `acc` is also the accuracy by loss per token."""
+    n = len(acc)
+    found = {
+        "kind": "choices",
+        "items": [f"q{i}" for i in range(n)],
+        "groups": [f"g{i}" for i in range(n)],
+        "options": [options] * n,
+        "gold": [0] * n,
+        "acc": acc,
+        "acc_token": acc,
+        "cross_entropy": [math.log(options)] * n,
+    }
+    return {**found, **({"acc_norm": norm} if norm else {}), **more}
+
+
+def continuation(acc: list[int], nats: list[float], size: list[int]) -> dict[str, Any]:
+    """A task of one continuation."""
+    n = len(acc)
+    return {
+        "kind": "continuation",
+        "items": [f"q{i}" for i in range(n)],
+        "groups": [f"g{i}" for i in range(n)],
+        "acc": acc,
+        "nats": nats,
+        "bytes": size,
+        "tokens": [1] * n,
+    }
+
+
+def answered(
+    path: Path,
+    cell: str,
+    tasks: dict[str, dict[str, Any]],
+    said: dict[str, tuple[int, str]] | None = None,
+    texts: dict[str, Any] | None = None,
+) -> Record:
+    """A retain record of tasks; `said`: few-shot count, and what the rows are of upstream's."""
+    settings = {
+        name: {"num_fewshot": shots, "task": {"name": name, "equals": equals}}
+        for name, (shots, equals) in (said or {}).items()
+    }
+    results = {"texts": texts or {}, "choices": tasks}
+    return write(path, "retain", cell, results, settings={"choices": settings})
+
+
+def contaminated(
+    path: Path, corpus: str, run: str, n: int, dirty: list[str], reason: str | None = None
+) -> Record:
+    """What `contaminate` leaves of a corpus and a run of `n` items; a dirty item stops the pair."""
+    stop = {"measure": "verbatim", "share": len(dirty) / n, "limit": 0.0, "why": "", "items": []}
+    results = {"items": n, "dirty": dirty, "noise": None, "stops": [stop] if dirty else []}
+    return write(path, "contaminate", f"{corpus}/{run}", results, settings={"permitted": reason})
 
 
 def score(

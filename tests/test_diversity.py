@@ -151,3 +151,19 @@ def test_missing_verdict_is_named(
     assert _main(files) == 2
     assert "no verdict on problem, sample (5, 1)" in capsys.readouterr().err
     assert not files["out"].exists()
+
+
+def test_a_program_by_itself_is_read_without_its_prompt(tmp_path: Path) -> None:
+    """MBPP's prompt is prose: joined to it, no completion would parse."""
+    rows = [
+        {"problem": 0, "sample": i, "prompt": "Write f.\n[BEGIN]\n", "completion": text}
+        for i, text in enumerate(["def f():\n    return 1\n", "def f():\n    return  1\n"])
+    ]
+    generations, items = tmp_path / "g.jsonl.gz", tmp_path / "i.csv.gz"
+    generations.write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in rows).encode()))
+    items.write_bytes(gzip.compress(b"problem,id,sample,passed,reason\n0,a,0,1,\n0,a,1,1,\n"))
+    alone, _ = diversity.read_samples(generations, items, joined=False)
+    joined, _ = diversity.read_samples(generations, items)
+    assert count(alone, python=True)["unparsable"] == [0]
+    assert count(alone, python=True)["classes"]["all"]["syntax"] == [[2]]
+    assert count(joined, python=True)["unparsable"] == [2]

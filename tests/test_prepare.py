@@ -116,3 +116,10 @@ def test_nothing_left_is_an_error_that_says_what_to_do(
         prepare(str(study), "math-ift", tiny_model, corpus, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
     assert json.loads((corpus / "record.json").read_text())["stage"] == "fetch"
+
+
+def test_a_begin_token_is_part_of_the_prompt(tokenizer: Tokenizer) -> None:
+    (row,) = pairs(tokenizer, 1, [{"prompt": "ab", "response": "cd"}], 6, [7])
+    assert row is not None
+    assert row["input_ids"] == [7, *tokenizer.encode("abcd").ids, 1]
+    assert row["prompt_length"] == 3

@@ -275,6 +275,10 @@ def test_folder_of_the_users_own(tiny_model: Path, tmp_path: Path) -> None:
             "quantization_config",
         ),
         (lambda f: (f / "config.json").write_text('{"model_type": "gpt2"}'), r"config\.model_type"),
+        (
+            lambda f: (f / "config.json").write_text('{"auto_map": {"AutoConfig": "mine.Mine"}}'),
+            r"config\.json has auto_map, which asks for Python code",
+        ),
     ],
 )
 def test_folder_that_is_no_model(tmp_path: Path, spoil, words: str) -> None:
@@ -285,6 +289,52 @@ def test_folder_that_is_no_model(tmp_path: Path, spoil, words: str) -> None:
         pretrained.write_model("mine", local(own), tmp_path / "out" / "mine")
     assert str(caught.value).startswith("model mine: ")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_folder_of_a_hub_in_shards(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    stored, view = tmp_path / "stored", tmp_path / "view"
+    model.save_pretrained(stored, max_shard_size="200KB")
+    view.mkdir()
+    for path in [*stored.iterdir(), tiny_model / "tokenizer.json"]:
+        (view / path.name).symlink_to(path)
+    shards = sorted(path.name for path in stored.glob("*.safetensors"))
+    assert len(shards) > 1
+    monkeypatch.setattr(pretrained, "obtain", lambda source: view)
+    files = ["config.json", "model*", "tokenizer.json"]
+    source = {"kind": "hub", "repo": "me/mine", "type": "model", "files": files}
+    entry = changed(TINY, source=source, format="folder")
+    summary = pretrained.write_model("mine", entry, tmp_path / "mine")
+    assert summary["parameters"] == sum(p.numel() for p in model.parameters())
+    for name in shards:
+        assert not (tmp_path / "mine" / name).is_symlink()
+        assert (tmp_path / "mine" / name).samefile(stored / name)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "mine")
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert one.equal(other)
+    (view / shards[0]).unlink()
+    with pytest.raises(SourceError, match=f"model mine: .* lacks {shards[0]}"):
+        pretrained.write_model("mine", entry, tmp_path / "mine")
+    (view / "tokenizer.json").unlink()
+    with pytest.raises(
+        SourceError, match=r"no tokenizer\.json.*add the file to the source's `file"
+    ):
+        pretrained.write_model("mine", entry, tmp_path / "mine")
+
+
+def test_catalogue_models_of_the_hub_are_of_the_known_size() -> None:
+    from lora_ledger.architecture import total_parameters
+
+    # 134,515,008 as published for SmolLM2-135M; 6,738,415,616 for Llama-2-7B.
+    for name, count in [("smollm2-135m", 134_515_008), ("llama-2-7b", 6_738_415_616)]:
+        entry = entries()[name]
+        assert isinstance(entry, ModelEntry)
+        assert total_parameters(entry.config) == count
+        assert {"config.json", "tokenizer.json"} <= set(entry.source.files)
 
 
 def test_unknown_token_and_wrong_catalogue_are_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import random
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from lora_ledger.corpora.store import load as load_rows
 from lora_ledger.corpora.store import save
 from lora_ledger.generate import rows_gz
 from lora_ledger.records import Record, write_record
-from lora_ledger.score import pass_at_k, score
+from lora_ledger.score import pass_at_k, program, score
 from lora_ledger.study import KeyProblem, Study
 from lora_ledger.study_file import load
 
@@ -132,6 +133,77 @@ def test_words(study: Study, tmp_path: Path) -> None:
     }
     assert [i["extracted"] for i in items] == ["5", "7.", "1200", "42"]
     assert [i["strict"] for i in items] == ["0", "0", "1", "1"]
+
+
+MBPP = {
+    "text": "Write a function to add.",
+    "code": "def add(a, b):\r\n    return a + b",
+    "task_id": 11,
+    "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0", "assert add(-1, 1) == 0"],
+}
+
+
+def test_a_program_of_either_judge() -> None:
+    row = {"prompt": "def f():\n", "completion": "    return 1\n"}
+    found = program("humaneval", row, {"test": "def check(f): ...", "entry_point": "f"})
+    assert found.source == "def f():\n    return 1\n"
+    assert found.tests == "def check(f): ...\ncheck(f)\n"
+    found = program("mbpp", row, {"test_list": ["assert a", "assert b", "assert c", "assert d"]})
+    assert (found.source, found.tests) == ("    return 1\n", "assert a\nassert b\nassert c\n")
+    found = program("mbpp", row, {"test_list": ["assert a"], "test_setup_code": "a = 1"})
+    assert found.tests == "a = 1\nassert a\n"
+    with pytest.raises(ValueError, match="judge: found 'x', expected humaneval or mbpp"):
+        program("x", row, {})
+
+
+def test_mbpp(study: Study, tmp_path: Path) -> None:
+    """The completion alone is the program: neither the prompt nor a fence is taken away."""
+    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw["evaluation"]["generate"]["mbpp"] = {"task": "mbpp"}
+    item = Example(group="mbpp 11", prompt="[BEGIN]\n", response="x", fields=dict(MBPP))
+    save({"test": [item]}, tmp_path / "data")
+    code = str(MBPP["code"])
+    made = [[code, "def add(a, b):\n    return 3\n", f"```python\n{code}\n```", "add = 1"]]
+    record, items = scored(Study.model_validate(raw), "mbpp", tmp_path / "data", made, tmp_path)
+    assert [i["reason"] for i in items] == ["passed", "wrong", "exception", "exception"]
+    assert record.results["metrics"]["pass@1"] == [0.25]
+
+
+def test_gsm8k_answers_with_the_marks_of_the_calculator(study: Study, tmp_path: Path) -> None:
+    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw["evaluation"]["generate"]["gsm"] = {"task": "gsm8k"}
+    fields = {"question": "How many?", "answer": "It is 2*3=<<2*3=6>>6.\n#### 6"}
+    examples = [
+        Example(group=str(i), prompt="Question: How many?\nAnswer:", fields=fields)
+        for i in range(3)
+    ]
+    save({"test": examples}, tmp_path / "data")
+    made = [[" 2*3=<<2*3=6>>6\n#### 6"], [" so it is $6."], [" 5\n#### 5 and 6"]]
+    record, _ = scored(Study.model_validate(raw), "gsm", tmp_path / "data", made, tmp_path)
+    # Problems come in reverse order.
+    assert record.results["metrics"] == {
+        "strict-match": [0.0, 0.0, 1.0],
+        "flexible-extract": [1.0, 1.0, 1.0],
+    }
+
+
+def test_the_published_solutions_of_mbpp_pass(mirror: Path) -> None:
+    """Of the 500 test problems all but 123, whose solution takes longer than the limit.
+
+    lm-eval's limit is three seconds, too; on a fast machine 123 passes.
+    """
+    from lora_ledger.sandbox.execute import run_all
+
+    lines = (mirror / "mbpp.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if 11 <= row["task_id"] <= 510]
+    verdicts = run_all([program("mbpp", {"completion": row["code"]}, row) for row in rows], 2)
+    failed = {
+        row["task_id"]: verdict.reason
+        for row, verdict in zip(rows, verdicts, strict=True)
+        if verdict.reason != "passed"
+    }
+    assert len(rows) == 500
+    assert failed in ({}, {123: "timeout"})
 
 
 def test_code_needs_consent(study: Study, tmp_path: Path) -> None:

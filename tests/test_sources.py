@@ -51,6 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LEDGER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LEDGER_MIRROR", raising=False)
     monkeypatch.setattr(wheel, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(wheel, "probe", lambda source: "")
     serve(monkeypatch, Registry(failures=99))
     return tmp_path / "cache"
 

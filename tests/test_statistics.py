@@ -16,7 +16,9 @@ from lora_ledger.statistics import (
     expected_distinct,
     paired_mean,
     paired_ratio,
+    paired_stratified_ratio,
     pass_at_k,
+    stratified_ratio,
     wilson,
 )
 
@@ -158,3 +160,61 @@ def test_rarefaction_by_enumeration(kinds: list[int]) -> None:
         assert expected_distinct(kinds, m) == pytest.approx(sum(draws) / len(draws))
     with pytest.raises(ValueError, match="expected 0 to"):
         expected_distinct(kinds, len(bag) + 1)
+
+
+def test_stratified_mean_has_the_variance_of_a_mean_of_means() -> None:
+    """Half the interval is 1.96 sqrt(sum of s_h^2 / n_h) / H for H independent means."""
+    parts = [RNG.normal(5, 2, 300), RNG.normal(1, 1, 60), RNG.normal(0, 3, 150)]
+    strata = [name for name, part in zip("abc", parts, strict=True) for _ in part]
+    found = stratified_ratio(np.concatenate(parts), np.ones(510), strata, HOW)
+    half = 1.959964 * math.sqrt(sum(part.var() / len(part) for part in parts)) / 3
+    middle = sum(part.mean() for part in parts) / 3
+    assert found.estimate == pytest.approx(middle)
+    assert found.low == pytest.approx(middle - half, abs=0.05 * half)
+    assert found.high == pytest.approx(middle + half, abs=0.05 * half)
+    assert (found.n, found.resampled) == (510, "items")
+
+
+@pytest.mark.parametrize(("confidence", "low", "high"), [(0.6, 2.5, 3.0), (0.4, 2.75, 2.75)])
+def test_strata_weigh_the_same_and_are_drawn_apart(
+    confidence: float, low: float, high: float
+) -> None:
+    """{0, 1} and {5}: half of 0, 1/2 or 1 (chances 1/4, 1/2, 1/4), and half of 5, always."""
+    how = Resampling("items", 4000, confidence)
+    found = stratified_ratio([0.0, 1.0, 5.0], [1.0, 1.0, 1.0], ["a", "a", "b"], how)
+    assert (found.low, found.estimate, found.high) == (low, 2.75, high)
+
+
+def test_one_stratum_is_a_plain_bootstrap() -> None:
+    values, size = RNG.normal(0, 1, 40), RNG.integers(1, 9, 40)
+    groups = [str(i // 3) for i in range(40)]
+    plain = bootstrap_ratio(values, size, HOW, groups)
+    assert stratified_ratio(values, size, ["a"] * 40, HOW, groups) == plain
+    pair = paired_ratio((values, size), (values**2, size), HOW)
+    assert paired_stratified_ratio((values, size), (values**2, size), ["a"] * 40, HOW) == pair
+
+
+def test_paired_strata() -> None:
+    """+1 on each of three units and 0 on one: half of 1, whatever is drawn."""
+    before = np.array([3.0, 7.0, 1.0, 4.0])
+    after, one = before + np.array([1, 1, 1, 0]), np.ones(4)
+    found = paired_stratified_ratio((after, one), (before, one), list("aaab"), HOW)
+    assert (found.low, found.estimate, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="found 3 and 4 units"):
+        paired_stratified_ratio((after[:3], one[:3]), (before, one), list("aaab"), HOW)
+    with pytest.raises(ValueError, match="found 2 names, expected one for each of 4"):
+        stratified_ratio(before, one, ["a", "b"], HOW)
+
+
+def test_seeds_are_drawn_once_for_all_strata() -> None:
+    """Seeds at 0 and 1 in both strata: 0, 1/2 or 1; were they drawn apart, 1/4 would come too."""
+    values = np.stack([np.zeros(6), np.ones(6)])
+    how = Resampling("items", 4000, 0.6)
+    found = stratified_ratio(values, np.ones((2, 6)), list("aaabbb"), how)
+    assert (found.low, found.estimate, found.high) == (0.0, 0.5, 1.0)
+    assert found.resampled == "items x seeds"
+
+
+def test_a_group_counts_once_in_each_stratum() -> None:
+    found = stratified_ratio([1.0] * 4, [1.0] * 4, list("aabb"), HOW, list("xxxy"))
+    assert found.n == 3

@@ -160,6 +160,118 @@ TWO_OF_EACH = {
 }
 
 
+BASE_ONLY = {
+    "name": "alone",
+    "title": "the untouched model",
+    "model": "tiny-random-llama",
+    "seeds": [1],
+    "evaluation": {"generate": {"words": {"task": "smoke-words"}}},
+}
+
+
+def test_a_study_without_settings_asks_the_base_everything() -> None:
+    study = parse(yaml.safe_dump(BASE_ONLY))
+    counted = plan.jobs(study)
+    assert list(plan.scored(study)) == [("words", "base")]
+    assert counted["train"] == counted["gate"] == counted["contaminate"] == 0
+    assert plan.figures(study) == ["benchmarks"]
+
+
+HUB = {"kind": "hub", "repo": "someone/theirs", "type": "model", "files": ["*.json"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("evaluation", {}, r"settings: found \{\}, expected a setting, or something in evaluation"),
+        (
+            "evaluation.choices",
+            {"words": {"task": "smoke-facts"}},
+            r"evaluation\.choices: found \['words'\], expected names that `generate` does not have",
+        ),
+        (
+            "evaluation.gauntlet_mean",
+            ["fatcs"],
+            r"gauntlet_mean: found 'fatcs', expected one of choices: none is there",
+        ),
+        (
+            "evaluation.generate.words.corpus",
+            "smoke-text",
+            r"found 'smoke-words', expected a corpus of the task smoke-words: smoke-words "
+            r"\(found 'smoke-text'\)",
+        ),
+        (
+            "others",
+            {"theirs": {"source": HUB, "tasks": ["wrods"]}},
+            r"others\.theirs\.tasks: found 'wrods', expected one of: words; did you mean 'words'",
+        ),
+        (
+            "contamination",
+            [{"corpus": "smoke-text", "task": "words", "reason": "by design, as it is known"}],
+            r"contamination\.0\.corpus: found 'smoke-text', expected a setting's corpus",
+        ),
+        (
+            "contamination",
+            [{"corpus": "smoke-text", "task": "words", "reason": "fine"}],
+            r"contamination\.0\.reason: found 'fine'",
+        ),
+    ],
+)
+def test_bad_keys_of_an_evaluation_are_refused(path: str, value: object, said: str) -> None:
+    raw = json.loads(json.dumps(BASE_ONLY))
+    *parents, last = path.split(".")
+    node = raw
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    with pytest.raises(StudyError, match=said):
+        parse(yaml.safe_dump(raw))
+
+
+def test_what_is_to_be_pinned_names_a_commit() -> None:
+    pinned = {**BASE_ONLY, "to_be_pinned": True}
+    assert parse(yaml.safe_dump(pinned)).to_be_pinned
+    moving = {**pinned, "others": {"theirs": {"source": HUB}}}
+    with pytest.raises(StudyError, match=r"theirs\.source\.revision: found 'main'.*40 hex digits"):
+        parse(yaml.safe_dump(moving))
+    fixed = {**pinned, "others": {"theirs": {"source": {**HUB, "revision": "0" * 40}}}}
+    assert plan.labels(parse(yaml.safe_dump(fixed))) == ["base", "other/theirs"]
+
+
+def test_a_mixture_is_checked_and_counts_as_its_parts() -> None:
+    entry = {
+        "type": "corpus",
+        "title": "mixed",
+        "reader": "mixture",
+        "content": "pairs",
+        "mixture": {"smoke-words": 1, "smoke-pairs": 2},
+        "splits": {"train": {"role": "train"}, "validation": {"role": "validation"}},
+        "licence": "own",
+        "citation": "own",
+    }
+    raw = json.loads(json.dumps(TWO_OF_EACH))
+    raw["settings"]["b"] |= {"corpus": "mixed", "tasks": []}
+    raw["catalogue"] = {"mixed": entry}
+    study = parse(yaml.safe_dump(raw))
+    assert set(plan.corpus_sources(study, "mixed")) == {
+        f"{part}.{key}"
+        for part in ("smoke-words", "smoke-pairs")
+        for key in study.corpus_entry(part).sources
+    }
+    raw["catalogue"]["child"] = {
+        **study.corpus_entry("smoke-pairs").model_dump(mode="json"),
+        "derived_from": ["smoke-words"],
+    }
+    entry["mixture"] = {"smoke-words": 1, "child": 2}
+    raw["settings"]["b"]["tasks"] = ["words"]
+    raw["catalogue"]["mixed"] = entry
+    with pytest.raises(StudyError, match=r"not derived from smoke-words"):
+        parse(yaml.safe_dump(raw))
+    entry["mixture"] = {"smoke-words": 1, "smoke-wrods": 2}
+    with pytest.raises(StudyError, match=r"mixture\.smoke-wrods.*did you mean 'smoke-words'"):
+        parse(yaml.safe_dump(raw))
+
+
 def test_two_of_each_axis_gives_the_jobs_counted_by_hand() -> None:
     study = parse(yaml.safe_dump(TWO_OF_EACH))
     counted = plan.jobs(study)

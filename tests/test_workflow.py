@@ -125,7 +125,55 @@ def test_a_new_task_trains_nothing(finished: Path) -> None:
     found = jobs(finished)
     path.write_text(before)
     assert found.pop("generate") == found.pop("score") == 1 + 4
-    assert found == {"tabulate": 1, "figures": 1}
+    assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1}
+
+
+def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
+    """An adapter that a cell trained, given back as somebody else's, has the cell's numbers."""
+    label = "code-cpt/lora-r2/tokens/s1"
+    shutil.copytree(finished / f"results/smoke/train/{label}/adapter", finished / "theirs")
+    path = finished / "config/smoke.yaml"
+    before = edited(
+        path,
+        "\nevaluation:\n",
+        "\nothers:\n  theirs: {source: {kind: local, path: theirs}, tasks: [code]}\n\n"
+        "evaluation:\n",
+    )
+    evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 1}
+    assert jobs(finished) == {"fetch_other": 1, **evaluated, "tabulate": 1, "figures": 1}
+    snakemake(finished)
+    for stage in ("retain", "score/code", "diversity/code"):
+        folder = finished / "results/smoke" / stage
+        mine = read_record(folder / f"{label}.json").results
+        assert read_record(folder / "other/theirs.json").results == mine
+    assert "theirs" in (finished / "results/smoke/tables/forgetting.md").read_text("utf-8")
+    path.write_text(before)
+    snakemake(finished)
+
+
+def test_an_overlap_stops_before_training_and_a_reason_lets_it_pass(finished: Path) -> None:
+    path = finished / "config/smoke.yaml"
+    before = path.read_text("utf-8")
+    start, end = before.index("contamination:"), before.index("evaluation:")
+    path.write_text(before[:start] + before[end:])
+    target = "results/smoke/gate/math-ift.json"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
+    done = subprocess.run(
+        [*command, "--config", "study=smoke"], cwd=finished, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    said = (finished / "logs/smoke/gate/math-ift.log").read_text("utf-8")
+    assert "smoke-words -> words: 13-gram: found 14 of 20 items" in said
+    assert (finished / "results/smoke/contaminate/smoke-words/words.json").is_file()
+    # The whole of it refuses too, and again when it is asked again.
+    for _ in range(2):
+        done = subprocess.run(
+            [*command[:-1], "--config", "study=smoke"], cwd=finished, capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert "rule gate" in done.stdout + done.stderr
+    path.write_text(before)
+    snakemake(finished)
 
 
 def test_a_new_method_runs_its_own_cell_only(finished: Path) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.name
 LEFT_OUT = frozenset(
-    {"records", "digests", "cli", "console", "plan", "resources", "study", "study_file"}
-    | {"catalogue", "sources"}
+    {"records", "digests", "cli", "console", "plan", "staleness", "resources"}
+    | {"study", "study_file", "catalogue", "sources"}
 )
 # Modules that a stage reaches by their file or by a name: no import statement shows them.
 BY_NAME = {"score": ("metrics.pass_at_k", "sandbox.child")}

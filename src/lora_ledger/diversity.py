@@ -132,9 +132,13 @@ def count(problems: dict[int, list[Sample]], *, python: bool) -> dict[str, Any]:
     }
 
 
-def read_samples(generations: Path, items: Path) -> tuple[dict[int, list[Sample]], str]:
+def read_samples(
+    generations: Path, items: Path, *, joined: bool = True
+) -> tuple[dict[int, list[Sample]], str]:
     """Completions joined with their verdicts, and the column that held the verdict.
 
+    `joined`: a completion goes on where its prompt ends, as HumanEval's do; otherwise it is a
+    program by itself, and the prompt is left out.
     Raises ValueError naming the file when a completion has no verdict or the reverse.
     """
     with gzip.open(items, "rt", encoding="utf-8", newline="") as file:
@@ -158,7 +162,8 @@ def read_samples(generations: Path, items: Path) -> tuple[dict[int, list[Sample]
                     f"{items}: found no verdict on problem, sample {key} of "
                     f"{generations}; score these generations again"
                 )
-            sample = Sample(row["prompt"], row["completion"], verdicts.pop(key))
+            prompt = row["prompt"] if joined else ""
+            sample = Sample(prompt, row["completion"], verdicts.pop(key))
             problems.setdefault(key[0], {})[key[1]] = sample
     if verdicts:
         raise ValueError(
@@ -193,7 +198,10 @@ def run(
     diverged = any(record.status == "diverged" for record in upstream)
     if not diverged:
         inputs |= {"generations": digest_file(generations), "items": digest_file(score_items)}
-        problems, column = read_samples(generations, score_items)
+        task = upstream[1].science.settings.get("task", {})
+        problems, column = read_samples(
+            generations, score_items, joined=task.get("judge") != "mbpp"
+        )
         python = column == "passed"
         settings |= {"verdict": column, "identity": "python" if python else "words"}
         results = count(problems, python=python)

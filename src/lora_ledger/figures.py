@@ -1,8 +1,9 @@
-"""figures: what was learned against what was forgotten.
+"""figures: what was learned against what was forgotten, and accuracies beside chance.
 
 In: `record.json` of `tabulate`, and the study for the order of its methods.
-Out: `learning-forgetting` as SVG and PNG: one panel for each setting, a point for each cell with
-its intervals, the base at the origin. The same input gives the same bytes.
+Out: SVG and PNG. `learning-forgetting`: one panel for each setting, a point for each cell with its
+intervals, the base at the origin. `forgetting-gauntlet` and `benchmarks`: see `dotplots`. The same
+input gives the same bytes.
 It computes no number; diverged cells have no point and are named in their panel.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import dotplots, plan
 from .digests import code_digest
 from .records import Record, read_record, write_bytes_atomic, write_record
 from .study import LoraMethod, Study
@@ -28,6 +30,8 @@ FULL = {"full": "#D55E00", "full-linear": "#E69F00"}
 BLUES = ("#9ecae1", "#08306b")
 MARKERS = "osD^vPX*"
 NAME = "learning-forgetting"
+GAUNTLET = "forgetting-gauntlet"
+BENCHMARKS = "benchmarks"
 STYLE = {
     "svg.hashsalt": "lora-ledger",
     "svg.fonttype": "none",
@@ -237,13 +241,15 @@ def _legend(figure: Figure, study: Study, points: Sequence[Mapping[str, Any]]) -
     )
 
 
-def _title(study: Study) -> str:
+def _title(study: Study, *, mean: bool = False) -> str:
     entry = study.model_entry()
     stand_in = ", a stand-in" if entry.stand_in else ""
     share = f"{100 * study.evaluation.confidence:g} %"
+    sampling = "sampling error of the evaluation only"
     return (
         f"{study.name}: {study.model}{stand_in} (base: {entry.base}, weights: {entry.weights})\n"
-        f"bars: {share} intervals, sampling error of the evaluation only"
+        f"bars: {share} intervals, "
+        + ("mean of the seeds, units and seeds crossed" if mean else sampling)
     )
 
 
@@ -264,17 +270,34 @@ def save(figure: Figure, out: Path, name: str) -> list[Path]:
     return paths
 
 
+def figure_of(study: Study, results: Mapping[str, Any], name: str) -> Figure:
+    """The figure of that name, one of `plan.figures`, from the results of `tabulate`.
+
+    Raises ValueError when they have no points for it.
+    """
+    if name in (GAUNTLET, BENCHMARKS):
+        dots = results.get("dots", {}).get(name)
+        if dots is None:
+            raise ValueError(
+                f"{name}: found no points in the tables, expected some; tabulate again"
+            )
+        if name == BENCHMARKS:
+            return dotplots.benchmarks(dots, _title(study))
+        return dotplots.gauntlet(dots, colours(study), _title(study, mean=len(study.seeds) > 1))
+    texts = list(study.evaluation.texts) or [""]
+    text = texts[0] if name == NAME else name.removeprefix(f"{NAME}-")
+    return draw(study, results["points"], text, results["diverged"])
+
+
 def run(study: Study, tables: Path, out: Path) -> Record:
-    """Draw a figure for each general text (the first has the plain name) and write the record."""
+    """Draw the study's figures (`plan.figures`) and write the record."""
     import matplotlib
 
     source = read_record(tables / "record.json")
-    points = source.results["points"]
-    texts = list(study.evaluation.texts) or [""]
-    names = {text: NAME if i == 0 else f"{NAME}-{text}" for i, text in enumerate(texts)}
+    names = plan.figures(study)
     with matplotlib.rc_context(STYLE):
-        for text, name in names.items():
-            save(draw(study, points, text, source.results["diverged"]), out, name)
+        for name in names:
+            save(figure_of(study, source.results, name), out, name)
     return write_record(
         out / "record.json",
         stage="figures",
@@ -282,7 +305,7 @@ def run(study: Study, tables: Path, out: Path) -> Record:
         inputs={"tables": source.id},
         code=code_digest("figures"),
         settings={"study": study.name},
-        results={"figures": sorted(f"{n}.{s}" for n in names.values() for s in ("svg", "png"))},
+        results={"figures": sorted(f"{n}.{s}" for n in names for s in ("svg", "png"))},
     )
 
 

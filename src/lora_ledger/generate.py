@@ -18,7 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .catalogue import token_id
+from . import plan
+from .catalogue import begin_ids, token_id
 from .digests import code_digest
 from .inference.provenance import settle, status
 from .records import Record, identity, write_bytes_atomic, write_record
@@ -55,7 +56,7 @@ def generate(
     """
     require("--run", run_name, study.evaluation.generate, "one of evaluation.generate")
     run = study.evaluation.generate[run_name]
-    info = describe(run.task)
+    info = describe(run.task, run.corpus)
     common: dict[str, Any] = {
         "stage": "generate",
         "cell": cell,
@@ -71,6 +72,7 @@ def generate(
         "seed": seed,
         "task": asdict(info),
         **run.model_dump(mode="json", exclude={"task", "batch_size", "diversity"}),
+        "num_fewshot": info.shots(run.num_fewshot),
     }
     if status(trained) == "diverged":
         write_bytes_atomic(out, rows_gz([]))
@@ -82,10 +84,10 @@ def generate(
 
     started = time.perf_counter()
     resolved = settle(study.compute)
-    task = build(run.task, data, run.num_fewshot, generation_settings(run))
+    task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
     precision: Any = resolved["evaluate"]
     model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
-    roles = study.model_entry().tokens
+    roles = plan.tokens(study, cell)
     prefix, separator, end = (
         token_id(tokenizer.get_vocab(), role, getattr(roles, role))
         for role in ("prefix", "separator", "end_of_response")
@@ -95,6 +97,7 @@ def generate(
         tokenizer,
         prefix_id=prefix,
         end_ids=[separator, end],
+        begin_ids=begin_ids(tokenizer.get_vocab(), roles),
         batch_size=run.batch_size,
         seed=seed,
     )
@@ -119,10 +122,12 @@ def generate(
     references = [task.documents[i]["response"] for i in chosen]
     prompts = [task.instances[i][0].args[0] for i in chosen]
     pairs = [
-        (lm.tok_encode(prompt) or [prefix], lm.tok_encode(reference))
+        (lm.tok_encode(prompt) or [prefix], lm.tok_encode(reference, add_special_tokens=False))
         for prompt, reference in zip(prompts, references, strict=True)
     ]
     tokens = sum(completion.tokens for completion in completions)
+    # lm-eval has it so: a prompt that leaves no room for the completion loses its beginning.
+    room = lm.max_length - run.max_gen_toks
     return write_record(
         record,
         **common,
@@ -140,6 +145,7 @@ def generate(
             "groups": [task.documents[i]["group"] for i in chosen],
             "samples": run.samples,
             "prompts_sha256": prompts_digest(prompts),
+            "cut_prompts": sum(len(context) > room for context, _ in pairs),
             "generated_tokens": tokens,
             "companion": {
                 "nats": [-nats for nats, _ in lm.score(pairs)],

@@ -1,27 +1,24 @@
 """What a study asks for: its cells, its jobs, and what each job's outcome depends on.
 
 In: a validated `Study`.
-Out: cells, the names that fill the workflow's wildcards, and for each stage the two parameters that
-decide whether a job is out of date: the digest of its code and the digest of the part of the study
-that it reads. Nothing here runs a job or touches a result.
+Out: cells, the names that fill the workflow's wildcards, and the sources and files behind them.
+What a job's outcome depends on is `staleness`. Nothing here runs a job or changes a result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from .catalogue import PROSE, CorpusEntry, LocalSource, Source
-from .digests import code_digest
-from .records import digest_json
+from .catalogue import CorpusEntry, HubSource, LocalSource, ModelEntry, Source, TokenRoles
 from .study import Study
 from .tasks import TaskInfo, describe
 
 BASE = "base"
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -85,17 +82,33 @@ def all_tuned(study: Study) -> list[tuple[str, str]]:
     return list(wanted)
 
 
+def other_of(label: str) -> str | None:
+    """The key of `others` behind a label; None for the untouched model and trained cells."""
+    first, _, name = label.partition("/")
+    return name if first == OTHER and "/" not in name else None
+
+
 def generate_runs(study: Study, label: str) -> list[str]:
-    """The generation runs of a cell: its setting's tasks; for the base, those of any setting."""
-    found = cell(study, label)
+    """The generation runs of a cell: its setting's tasks; those of another's model; for the base,
+    all."""
+    found, other = cell(study, label), other_of(label)
     if found:
         return list(study.settings[found.setting].tasks)
-    return list(dict.fromkeys(t for s in study.settings.values() for t in s.tasks))
+    if other and study.others[other].tasks is not None:
+        return list(study.others[other].tasks or ())
+    return list(study.evaluation.generate)
 
 
 def labels(study: Study) -> list[str]:
-    """The untouched model and every trained cell."""
-    return [BASE, *(c.label for c in cells(study))]
+    """The untouched model, somebody else's models as `other/<name>`, and every trained cell."""
+    return [BASE, *(f"{OTHER}/{name}" for name in study.others), *(c.label for c in cells(study))]
+
+
+def folder(label: str) -> str:
+    """Where a cell's weights lie below the study's results; empty for the untouched model."""
+    if label == BASE:
+        return ""
+    return label if other_of(label) else f"train/{label}"
 
 
 def scored(study: Study) -> Iterator[tuple[str, str]]:
@@ -109,7 +122,26 @@ def task_of(study: Study, run: str) -> TaskInfo:
     """The task file behind a run of `generate` or a `choices` entry."""
     evaluation = study.evaluation
     named = evaluation.generate.get(run) or evaluation.choices[run]
-    return describe(named.task)
+    return describe(named.task, named.corpus)
+
+
+def gated(study: Study, setting: str) -> list[str]:
+    """The runs whose items the setting's corpus is searched for: all that its cells are asked."""
+    return [*study.settings[setting].tasks, *study.evaluation.choices]
+
+
+def pairs(study: Study) -> list[tuple[str, str]]:
+    """Each (corpus, run) that the contamination gate measures."""
+    found = [
+        (what.corpus, run) for name, what in study.settings.items() for run in gated(study, name)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def permission(study: Study, corpus: str, run: str) -> str:
+    """The reason that the study gives for letting a pair pass; empty without one."""
+    found = [p.reason for p in study.contamination if (p.corpus, p.task) == (corpus, run)]
+    return found[0] if found else ""
 
 
 def corpora(study: Study) -> list[str]:
@@ -121,25 +153,75 @@ def corpora(study: Study) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def wanted_sources(study: Study, out: Path) -> dict[str, Source]:
-    """The sources of the model and the corpora that have no record below `out` yet, by name."""
-    found: dict[str, Source] = {}
-    for folder, names in (("models", [study.model]), ("data", corpora(study))):
-        for name in names:
-            if (out / folder / name / "record.json").is_file():
-                continue
-            entry = study.known()[name]
-            own = entry.sources if isinstance(entry, CorpusEntry) else {"source": entry.source}
-            found |= {f"{name}.{key}": source for key, source in own.items()}
+def corpus_sources(study: Study, name: str) -> dict[str, Source]:
+    """The sources of a corpus, those of a mixture's parts as `<part>.<source>`."""
+    entry = study.corpus_entry(name)
+    found = dict(entry.sources)
+    for part in entry.mixture:
+        found |= {f"{part}.{key}": source for key, source in corpus_sources(study, part).items()}
     return found
 
 
-def local_files(study: Study, name: str) -> list[str]:
-    """The files on the user's own disk that an entry of the catalogue is made from."""
-    entry = study.known()[name]
-    sources = entry.sources.values() if isinstance(entry, CorpusEntry) else [entry.source]
+def ancestors(study: Study, name: str) -> set[str]:
+    """The evaluation sets that a corpus, or a part of the mixture that it is, was made from."""
+    entry = study.corpus_entry(name)
+    return set(entry.derived_from).union(*(ancestors(study, part) for part in entry.mixture))
+
+
+def sources(study: Study, out: Path | None = None) -> dict[str, Source]:
+    """All sources of the study by name; with `out`, those that no record below it was made from."""
+    found: dict[str, Source] = {}
+
+    def add(place: str, name: str, said: Mapping[str, Any], own: Mapping[str, Source]) -> None:
+        if out is None or not _made(out / place / name / "record.json", said):
+            prefix = "others." if place == OTHER else ""
+            found.update({f"{prefix}{name}.{key}": source for key, source in own.items()})
+
+    model = study.model_entry()
+    add("models", study.model, _said(model), {"source": model.source})
+    for name in corpora(study):
+        add("data", name, _said(study.corpus_entry(name)), corpus_sources(study, name))
+    for name, other in study.others.items():
+        said = {"source": other.source.model_dump(mode="json")}
+        add(OTHER, name, said, {"source": other.source})
+    return found
+
+
+def _said(entry: ModelEntry | CorpusEntry) -> dict[str, Any]:
+    keys = {"source"} if isinstance(entry, ModelEntry) else {"sources", "mixture"}
+    return entry.model_dump(mode="json", include=keys)
+
+
+def _made(record: Path, said: Mapping[str, Any]) -> bool:
+    """Whether a record is there and was made from these sources."""
+    if not record.is_file():
+        return False
+    try:
+        settings = json.loads(record.read_text("utf-8"))["science"]["settings"]
+    except (ValueError, KeyError):
+        return False
+    return all(_fits(settings.get(key), value) for key, value in said.items())
+
+
+def _fits(found: Any, said: Any) -> bool:
+    """Whether a record's source is the entry's; it has the commit where the entry has a branch."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        branch = said.get("kind") == "hub" and not HubSource.model_validate(said).resolved
+        keys = said.keys() - ({"revision"} if branch else set())
+        return said.keys() == found.keys() and all(_fits(found[k], said[k]) for k in keys)
+    return bool(found == said)
+
+
+def local_files(study: Study, *, entry: str = "", other: str = "") -> list[str]:
+    """The files on the user's own disk behind an entry of the catalogue, or of `others`."""
+    own: Iterable[Source]
+    if other:
+        own = [study.others[other].source]
+    else:
+        known = study.known()[entry]
+        own = corpus_sources(study, entry).values() if known.type == "corpus" else [known.source]
     found: list[Path] = []
-    for source in sources:
+    for source in own:
         if isinstance(source, LocalSource):
             path = Path(source.path).expanduser()
             found += [p for p in sorted(path.iterdir()) if p.is_file()] if path.is_dir() else [path]
@@ -147,20 +229,28 @@ def local_files(study: Study, name: str) -> list[str]:
 
 
 def figures(study: Study) -> list[str]:
-    """The names of the figures: one for each general text, the first under the plain name."""
-    texts = list(study.evaluation.texts)[1:]
-    return ["learning-forgetting", *(f"learning-forgetting-{text}" for text in texts)]
+    """The names of the figures: one for each general text, the first under the plain name, or, in a
+    study without settings, the benchmarks; and what a `gauntlet_mean` lost beside the base's."""
+    names = ["benchmarks"]
+    if study.settings:
+        texts = list(study.evaluation.texts)[1:]
+        names = ["learning-forgetting", *(f"learning-forgetting-{text}" for text in texts)]
+    if study.evaluation.gauntlet_mean and (study.settings or study.others):
+        names.append("forgetting-gauntlet")
+    return names
 
 
 def jobs(study: Study) -> dict[str, int]:
     """How many jobs each stage has."""
     runs = list(scored(study))
-    pairs = all_tuned(study)
+    grids = all_tuned(study)
     return {
-        "fetch": 1 + len(corpora(study)),
+        "fetch": 1 + len(corpora(study)) + len(study.others),
+        "contaminate": len(pairs(study)),
+        "gate": len(study.settings),
         "prepare": len(study.settings),
-        "tune": sum(len(study.rates_of(*pair)) for pair in pairs),
-        "select": len(pairs),
+        "tune": sum(len(study.rates_of(*pair)) for pair in grids),
+        "select": len(grids),
         "train": len(cells(study)),
         "generate": len(runs),
         "score": len(runs),
@@ -171,113 +261,8 @@ def jobs(study: Study) -> dict[str, int]:
     }
 
 
-def _lean(model: BaseModel) -> dict[str, Any]:
-    """The keys that are not at their default, as JSON values."""
-    return model.model_dump(mode="json", exclude_defaults=True)
-
-
-def _compute(study: Study, role: str) -> dict[str, Any]:
-    compute = study.compute
-    return {
-        "device": compute.device,
-        "threads": compute.threads,
-        "precision": getattr(compute.precision, role),
-    }
-
-
-def science(study: Study, stage: str, **names: str) -> str:
-    """Digest of what a job's stage reads from the study and the catalogue.
-
-    `names` are the job's wildcards: model, corpus, setting, method, budget, seed, run, cell.
-    """
-    return digest_json({"stage": stage, **_reads(study, stage, names)})
-
-
-def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
-    evaluation = study.evaluation
-    if stage == "fetch":
-        name = names.get("model") or names["corpus"]
-        entry = study.known()[name].model_dump(mode="json", exclude_defaults=True, exclude=PROSE)
-        if "splits" in entry:
-            entry["splits"] = {split: what["role"] for split, what in entry["splits"].items()}
-        return entry
-    if stage == "prepare":
-        setting = study.settings[names["setting"]]
-        keys = {"corpus", "regime", "sequence_length", "validation"}
-        return {
-            **setting.model_dump(mode="json", include=keys),
-            "tokens": _lean(study.model_entry().tokens),
-        }
-    if stage in ("tune", "train"):
-        return _train(study, stage, names)
-    if stage == "select":
-        return {"rates": study.rates_of(names["setting"], names["method"])}
-    if stage in ("generate", "score", "diversity"):
-        run = evaluation.generate[names["run"]]
-        lean = run.model_dump(mode="json", exclude_defaults=True, exclude={"diversity"})
-        common = {"run": lean, "task": task_of(study, names["run"]).digest}
-        if stage == "generate":
-            common |= {
-                "compute": _compute(study, "evaluate"),
-                "tokens": _lean(study.model_entry().tokens),
-            }
-        return common
-    if stage == "retain":
-        return {
-            "texts": {name: _lean(text) for name, text in evaluation.texts.items()},
-            "choices": {
-                name: {**_lean(choice), "digest": task_of(study, name).digest}
-                for name, choice in evaluation.choices.items()
-            },
-            "batch_size": evaluation.batch_size,
-            "compute": _compute(study, "evaluate"),
-            "tokens": _lean(study.model_entry().tokens),
-        }
-    if stage in ("tabulate", "figures"):
-        left_out = {"compute", "checkpoint_steps", "catalogue"}
-        return {
-            "study": study.model_dump(mode="json", exclude_defaults=True, exclude=left_out),
-            "model": _lean(study.model_entry()),
-        }
-    raise ValueError(f"stage: found {stage!r}, expected a stage of the workflow")
-
-
-def _train(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
-    setting = study.settings[names["setting"]]
-    method = study.methods[names["method"]]
-    left_out = {"methods", "budgets", "tuning_budget", "learning_rates", "tasks", "corpus", "role"}
-    rates = study.rates_of(names["setting"], names["method"])
-    budget = names.get("budget") or setting.tuning_budget or study.budgets_of(names["setting"])[0]
-    reads: dict[str, Any] = {
-        "setting": setting.model_dump(mode="json", exclude_defaults=True, exclude=left_out),
-        "method": method.model_dump(
-            mode="json", exclude_defaults=True, exclude={"learning_rates", "at"}
-        ),
-        "budget": _lean(study.budgets[budget]),
-        "compute": _compute(study, "train"),
-        "evaluate": study.compute.precision.evaluate,
-    }
-    if stage == "tune":
-        index = int(names["index"])
-        return {**reads, "rate": rates[index], "seed": study.tuning_seed}
-    if len(rates) == 1:
-        reads["rate"] = rates[0]
-    elif not rates:
-        factor, other = method.reference() or (1.0, "")
-        grid = study.rates_of(names["setting"], other)
-        reads["rate"] = {"factor": factor, "of": grid[0] if len(grid) == 1 else "selection"}
-    return {**reads, "seed": int(names["seed"])}
-
-
-def code(study: Study, stage: str, **names: str) -> str:
-    """Digest of the code that a job runs, with the modules that it imports by name."""
-    if stage == "fetch" and "model" in names:
-        return code_digest("pretrained")
-    if stage == "fetch":
-        entry = study.known()[names["corpus"]]
-        assert isinstance(entry, CorpusEntry)
-        return code_digest("corpora.selection", ("corpora.store", f"corpora.{entry.reader}"))
-    if stage in ("tune", "train"):
-        kind = study.methods[names["method"]].kind.replace("-", "_")
-        return code_digest(stage, (f"methods.{kind}",))
-    return code_digest(stage)
+def tokens(study: Study, label: str) -> TokenRoles:
+    """The token roles of a cell: those of somebody else's model if it names its own."""
+    other = other_of(label)
+    own = study.others[other].tokens if other else None
+    return own or study.model_entry().tokens

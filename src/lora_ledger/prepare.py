@@ -13,14 +13,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from .catalogue import TokenRoles, token_id
+from .catalogue import TokenRoles, begin_ids, token_id
 from .corpora.store import load as load_examples
 from .digests import code_digest
 from .records import digest_file, read_record, replace_folder, write_record
@@ -74,11 +74,18 @@ def blocks(
 
 
 def pairs(
-    tokenizer: Tokenizer, end: int, rows: Iterable[Mapping[str, Any]], length: int
+    tokenizer: Tokenizer,
+    end: int,
+    rows: Iterable[Mapping[str, Any]],
+    length: int,
+    begin: Sequence[int] = (),
 ) -> Iterator[Row | None]:
-    """Prompt and response as the evaluation sends and expects them; None for one over `length`."""
+    """Prompt and response as the evaluation sends and expects them; None for one over `length`.
+
+    `begin` stands before every prompt.
+    """
     for row in rows:
-        prompt, _ = encode(tokenizer, row["prompt"])
+        prompt = [*begin, *encode(tokenizer, row["prompt"])[0]]
         response, _ = encode(tokenizer, row["response"])
         if len(prompt) + len(response) + 1 > length:
             yield None
@@ -102,7 +109,8 @@ def pack(
         made = list(blocks(tokenizer, separator, texts, setting.sequence_length))
     else:
         end = token_id(tokenizer.get_vocab(), "end_of_response", tokens.end_of_response)
-        made = list(pairs(tokenizer, end, examples, setting.sequence_length))
+        begin = begin_ids(tokenizer.get_vocab(), tokens)
+        made = list(pairs(tokenizer, end, examples, setting.sequence_length, begin))
     rows = [row for row in made if row is not None]
     counts = {
         "examples": len(examples),

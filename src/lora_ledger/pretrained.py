@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_ledger import architecture
-from lora_ledger.catalogue import GeneratedSource, ModelEntry
+from lora_ledger.catalogue import GeneratedSource, HubSource, ModelEntry, TokenRoles
 from lora_ledger.sources import SourceError, obtain, read_member
 from lora_ledger.sources.cache import sha256_of
 
@@ -32,6 +32,8 @@ UNSTABLE_KEYS = (
     "transformers_version",
 )
 FOLDER_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
+PICKLED = (".bin", ".pt", ".pth")
+"""Endings of weights that run code when they are read; nothing here reads them."""
 
 
 def write_model(name: str, entry: ModelEntry, out: Path) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _from_seed(entry: ModelEntry, folder: Path) -> None:
 
 
 def _from_folder(entry: ModelEntry, folder: Path) -> None:
-    """The user's own folder: the files that matter, weights by hard link where that works."""
+    """A folder on disk or of a hub: the files that matter, weights by hard link if that works."""
     origin = obtain(entry.source)
     if not origin.is_dir():
         raise SourceError(f"{origin} is a file, expected a model folder with config.json")
@@ -173,14 +175,41 @@ def _from_folder(entry: ModelEntry, folder: Path) -> None:
             raise SourceError(
                 f"{origin} has no {needed}; write the model and its tokenizer there with "
                 "transformers' save_pretrained"
+                + (
+                    ", or add the file to the source's `files`"
+                    if isinstance(entry.source, HubSource)
+                    else ""
+                )
             )
-    _check_weights(origin)
-    if "quantization_config" in _json(origin / "config.json"):
+    check_weights(origin)
+    plain_config(origin)
+    link_files(origin, folder, FOLDER_PATTERNS)
+
+
+def plain_config(origin: Path) -> dict[str, Any]:
+    """The config.json of a folder that needs no code of its own and no dequantising.
+
+    Raises SourceError for `quantization_config` and for `auto_map`, which names Python files.
+    """
+    config = read_json(origin / "config.json")
+    if "quantization_config" in config:
         raise SourceError(
             f"{origin / 'config.json'} has quantization_config, expected plain weights; save a "
             "dequantised copy and name that"
         )
-    for pattern in FOLDER_PATTERNS:
+    for name in ("config.json", "tokenizer_config.json"):
+        path = origin / name
+        if path.is_file() and read_json(path).get("auto_map"):
+            raise SourceError(
+                f"{path} has auto_map, which asks for Python code of its own to be run; no such "
+                "code is run here: save the model with one of transformers' own classes"
+            )
+    return config
+
+
+def link_files(origin: Path, folder: Path, patterns: Sequence[str]) -> None:
+    """Bring the files of these patterns to `folder`: weights by hard link, the rest by copy."""
+    for pattern in patterns:
         for path in sorted(origin.glob(pattern)):
             # A record describes the folder that it lies in; a copy gets its own.
             if path.name == "record.json":
@@ -195,22 +224,23 @@ def _from_folder(entry: ModelEntry, folder: Path) -> None:
             shutil.copyfile(path, target)
 
 
-def _check_weights(origin: Path) -> None:
-    """Raise SourceError unless all weights of a folder are there as safetensors."""
+def check_weights(origin: Path) -> list[Path]:
+    """The weight files of a folder; raises SourceError unless all are there as safetensors."""
     index = origin / "model.safetensors.index.json"
     if index.is_file():
-        mapping = _json(index).get("weight_map", {})
+        mapping = read_json(index).get("weight_map", {})
         expected = sorted({str(name) for name in mapping.values()})
     else:
         expected = ["model.safetensors"]
     absent = [name for name in expected if not (origin / name).is_file()]
     if absent or not expected:
-        others = sorted(path.name for path in origin.glob("*") if path.suffix in (".bin", ".pt"))
+        others = sorted(path.name for path in origin.glob("*") if path.suffix in PICKLED)
         raise SourceError(
             f"{origin} lacks {', '.join(absent) or 'weights'}"
             + (f" and has {', '.join(others)}, which are not read" if others else "")
             + "; only safetensors are: write them with save_pretrained"
         )
+    return [origin / name for name in expected]
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -222,7 +252,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
         path = folder / name
-        content = _json(path)
+        content = read_json(path)
         for key in UNSTABLE_KEYS:
             content.pop(key, None)
         path.write_text(
@@ -232,7 +262,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _describe(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
     """Check the folder against its entry, and sum it up."""
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     for key, expected in entry.config.items():
         if key in config and config[key] != expected:
             raise SourceError(
@@ -247,13 +277,13 @@ def _describe(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         "dtype": config.get("dtype", config.get("torch_dtype", "float32")),
         "parameters": architecture.total_parameters(config),
         "config": config,
-        "tokens": token_ids(entry, folder),
+        "tokens": token_ids(entry.tokens, folder),
         "files": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
 
 
-def token_ids(entry: ModelEntry, folder: Path) -> dict[str, dict[str, Any]]:
-    """The entry's token roles with their ids in the folder's tokenizer.
+def token_ids(roles: TokenRoles, folder: Path) -> dict[str, dict[str, Any]]:
+    """Token roles with their ids in the folder's tokenizer.
 
     Raises SourceError for a token that the vocabulary lacks.
     """
@@ -261,7 +291,7 @@ def token_ids(entry: ModelEntry, folder: Path) -> dict[str, dict[str, Any]]:
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     found = {}
-    for role, token in entry.tokens.model_dump().items():
+    for role, token in roles.model_dump(exclude_defaults=True).items():
         index = tokenizer.token_to_id(token)
         if index is None:
             raise SourceError(
@@ -272,7 +302,8 @@ def token_ids(entry: ModelEntry, folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; SourceError, naming the file, for anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:

@@ -6,15 +6,29 @@ They schedule jobs; they change no number.
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 from .architecture import lora_parameters, read, total_parameters
+from .catalogue import HubSource, LocalSource
+from .plan import corpus_sources
 from .study import LoraMethod, Study
 from .study_file import model_config
 
 MB = 2**20
 LIBRARIES_MB = 700
 """Resident size of a process that has imported torch, transformers and peft."""
+
+
+FETCH_MB = 1500
+EXAMPLES_PER_BYTE = 6.5
+NEAR_COPIES_PER_BYTE = 31
+"""Memory for each byte of text: measured on 80 MB, and on 20 MB searched for near-copies."""
+
+
+WHOLE_HUB_FILES = 500e6
+"""Bytes of text that is expected where whole files of a hub are read."""
 
 
 LOGIT_POSITIONS = 512
@@ -43,6 +57,20 @@ def fetch_model_mb(study: Study) -> int:
     return LIBRARIES_MB + int(total_parameters(_config(study)) * 4 * 4 / MB)
 
 
+def fetch_corpus_mb(study: Study, corpus: str) -> int:
+    """Examples of a pinned file fit in 1.5 GB; texts of a hub are held with their 8-grams."""
+    entry = study.corpus_entry(corpus)
+    copies = bool(entry.options.get("near_duplicates", True))
+    per_byte = NEAR_COPIES_PER_BYTE if copies else EXAMPLES_PER_BYTE
+    needed = FETCH_MB
+    for source in corpus_sources(study, corpus).values():
+        if isinstance(source, HubSource):
+            stream = source.stream
+            size = stream.tokens * stream.bytes_per_token if stream else WHOLE_HUB_FILES
+            needed += int(size * per_byte / MB)
+    return needed
+
+
 def train_mb(study: Study, setting: str, method: str) -> int:
     """Weights, gradients, optimiser states and the activations of one micro-batch."""
     config, how = _config(study), study.settings[setting]
@@ -63,8 +91,24 @@ def train_mb(study: Study, setting: str, method: str) -> int:
 
 
 def evaluate_mb(study: Study) -> int:
-    """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch."""
-    config, shape = _config(study), read(_config(study))
+    """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch.
+
+    Somebody else's model counts where its folder is on this disk; one of a hub is taken to be as
+    large as the study's.
+    """
+    shape = read(_config(study))
+    largest = max(total_parameters(config) for config in (_config(study), *_local_others(study)))
     lengths = [512, *(text.sequence_length for text in study.evaluation.texts.values())]
     logits = study.evaluation.batch_size * max(lengths) * shape.vocab * 4
-    return LIBRARIES_MB + int((total_parameters(config) * 4 * 2 + logits) / MB)
+    return LIBRARIES_MB + int((largest * 4 * 2 + logits) / MB)
+
+
+def _local_others(study: Study) -> list[dict[str, object]]:
+    """config.json of each model of `others` that is a local folder."""
+    found = []
+    for other in study.others.values():
+        if isinstance(other.source, LocalSource):
+            path = Path(other.source.path).expanduser() / "config.json"
+            if path.is_file():
+                found.append(json.loads(path.read_text("utf-8")))
+    return found

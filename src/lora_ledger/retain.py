@@ -1,8 +1,8 @@
 """Stage `retain`: how well a cell still predicts general text and answers general questions.
 
 In: the study, the model folder, the cell's folder (none for `base`), folders of held-out texts
-and of multiple-choice corpora. Out: a record with nats and bytes of each document and of each
-item's choices, and a table of every choice. lm-eval makes the requests and the accuracies.
+and of corpora of choices or passages. Out: a record with nats and bytes of each document, what
+each item came to, and a table of everything scored. lm-eval makes the requests and its accuracies.
 It compares nothing with the base; `tabulate` does.
 """
 
@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .catalogue import token_id
+from . import plan
+from .catalogue import begin_ids, token_id
 from .digests import code_digest
 from .inference.provenance import settle, status
 from .records import Record, csv_gz, identity, write_bytes_atomic, write_record
@@ -26,6 +27,7 @@ from .tasks import describe
 
 if TYPE_CHECKING:
     from .inference.language_model import LedgerModel
+    from .tasks.loading import LocalTask
 
 COLUMNS = (
     "task", "item", "choice", "gold", "loglikelihood", "tokens", "characters", "bytes",
@@ -67,47 +69,89 @@ def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, A
     }
 
 
-def measure_choices(
+def measure_items(
     lm: LedgerModel, name: str, folder: Path, what: RetainChoices
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's items as the record holds them, and a row of COLUMNS for each choice.
-
-    Accuracies are lm-eval's: `acc` by the largest summed log-likelihood, `acc_norm` after
-    division by the choice's characters. The cross-entropy of an item is
-    -log(exp(l_gold) / sum_j exp(l_j)) over the summed log-likelihoods l, in nats.
+    """A task's items as the record holds them, a list for each key, and a row of COLUMNS for each
+    scored continuation. `kind` is the task's: see `of_choices` and `of_continuation`.
     """
     from .tasks.loading import build
 
-    task = build(what.task, folder, what.num_fewshot)
+    task = build(what.task, folder, what.num_fewshot, corpus=what.corpus)
+    kind = describe(what.task).kind
     chosen = task.chosen(what.limit)
-    requests = [request for i in chosen for request in task.instances[i]]
-    answers = iter(lm.loglikelihood(requests))
-    found: dict[str, list[Any]] = {
-        key: []
-        for key in ("items", "groups", "options", "gold", "acc", "acc_norm", "cross_entropy")
-    }
+    answers = iter(lm.loglikelihood([request for i in chosen for request in task.instances[i]]))
+    found: dict[str, Any] = {"kind": kind, "items": [], "groups": []}
     rows = []
     for i in chosen:
         document, instances = task.documents[i], task.instances[i]
         results = [next(answers) for _ in instances]
-        metrics = task.task.process_results(document, results)
-        gold = int(task.task.doc_to_target(document))
-        values = [nats for nats, _ in results]
-        found["items"].append(document["id"])
-        found["groups"].append(document["group"])
-        found["options"].append(len(instances))
-        found["gold"].append(gold)
-        found["acc"].append(int(metrics["acc"]))
-        found["acc_norm"].append(int(metrics["acc_norm"]))
-        found["cross_entropy"].append(cross_entropy(values, gold))
-        for j, (request, choice) in enumerate(
-            zip(instances, task.task.doc_to_choice(document), strict=True)
-        ):
-            tokens = len(lm.encode(*request.args)[1])
-            size = len(choice.encode())
-            row = (name, document["id"], j, int(j == gold), values[j], tokens, len(choice), size)
+        tokens = [len(lm.encode(*request.args)[1]) for request in instances]
+        measure = of_continuation if kind == "continuation" else of_choices
+        values, texts, gold = measure(task.task, document, results, tokens)
+        for key, value in {"items": document["id"], "groups": document["group"], **values}.items():
+            found.setdefault(key, []).append(value)
+        for j, text in enumerate(texts):
+            size = len(text.encode())
+            row = (
+                name, document["id"], j, int(j == gold), results[j][0], tokens[j], len(text), size,
+            )  # fmt: skip
             rows.append(dict(zip(COLUMNS, row, strict=True)))
     return found, rows
+
+
+def of_choices(
+    task: LocalTask,
+    document: Mapping[str, Any],
+    results: Sequence[tuple[float, bool]],
+    tokens: Sequence[int],
+) -> tuple[dict[str, Any], list[str], int]:
+    """What an item of several choices came to, the continuations scored, and the right one.
+
+    `acc` (the largest summed log-likelihood) and, where the task has it, `acc_norm` (after division
+    by the choice's characters) are lm-eval's. `acc_token` takes the lowest mean loss per token, as
+    the Gauntlet of Biderman et al. does. Where the choices are contexts, one continuation is scored
+    after each, and tokens and characters are that continuation's. `cross_entropy` is in nats.
+    """
+    several = bool(task.multiple_input)
+    gold = int(task.doc_to_text(document) if several else task.doc_to_target(document))
+    choices: list[str] = task.doc_to_choice(document)
+    texts = [str(task.doc_to_target(document))] * len(choices) if several else choices
+    metrics = task.process_results(document, results)
+    sums = [nats for nats, _ in results]
+    values: dict[str, Any] = {"options": len(choices), "gold": gold}
+    values |= {key: int(metrics[key]) for key in ("acc", "acc_norm") if key in metrics}
+    values["acc_token"] = int(lowest_loss(sums, tokens) == gold)
+    values["cross_entropy"] = cross_entropy(sums, gold)
+    return values, texts, gold
+
+
+def of_continuation(
+    task: LocalTask,
+    document: Mapping[str, Any],
+    results: Sequence[tuple[float, bool]],
+    tokens: Sequence[int],
+) -> tuple[dict[str, Any], list[str], int]:
+    """What an item of one continuation came to, that continuation, and its place.
+
+    `acc` is lm-eval's: 1 where greedy decoding gives the continuation. `bytes` are those of the
+    continuation as it is scored, the blank before the word included.
+    """
+    text = str(task.doc_to_target(document))
+    metrics = task.process_results(document, results)
+    values = {
+        "acc": int(metrics["acc"]),
+        "nats": -results[0][0],
+        "bytes": len(text.encode()),
+        "tokens": tokens[0],
+    }
+    return values, [text], 0
+
+
+def lowest_loss(sums: Sequence[float], tokens: Sequence[int]) -> int:
+    """The choice with the lowest mean loss per token; the first of several that are level."""
+    means = [-nats / max(1, count) for nats, count in zip(sums, tokens, strict=True)]
+    return means.index(min(means))
 
 
 def cross_entropy(values: Sequence[float], gold: int) -> float:
@@ -140,10 +184,7 @@ def retain(
     what_choices = {name: study.evaluation.choices[name] for name in choices}
     settings: dict[str, Any] = {
         "texts": {name: what.model_dump(mode="json") for name, what in what_texts.items()},
-        "choices": {
-            name: {**what.model_dump(mode="json"), "task": asdict(describe(what.task))}
-            for name, what in what_choices.items()
-        },
+        "choices": {name: _resolved(what) for name, what in what_choices.items()},
     }
     common: dict[str, Any] = {
         "stage": "retain",
@@ -167,18 +208,19 @@ def retain(
     resolved = settle(study.compute)
     precision: Any = resolved["evaluate"]
     model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
-    roles = study.model_entry().tokens
+    roles = plan.tokens(study, cell)
     lm = LedgerModel(
         model,
         tokenizer,
         prefix_id=token_id(tokenizer.get_vocab(), "prefix", roles.prefix),
         end_ids=[],
+        begin_ids=begin_ids(tokenizer.get_vocab(), roles),
         batch_size=study.evaluation.batch_size,
     )
     loaded = time.perf_counter()
     measured = {name: measure_text(lm, texts[name], what) for name, what in what_texts.items()}
     answered = {
-        name: measure_choices(lm, name, choices[name], what) for name, what in what_choices.items()
+        name: measure_items(lm, name, choices[name], what) for name, what in what_choices.items()
     }
     write_bytes_atomic(
         items, csv_gz(COLUMNS, (row for _, rows in answered.values() for row in rows))
@@ -200,6 +242,13 @@ def retain(
             "threads": study.compute.threads,
         },
     )
+
+
+def _resolved(what: RetainChoices) -> dict[str, Any]:
+    """The entry's keys as they are used, with what its task file says."""
+    info = describe(what.task, what.corpus)
+    shots = info.shots(what.num_fewshot)
+    return {**what.model_dump(mode="json"), "num_fewshot": shots, "task": asdict(info)}
 
 
 def named_folder(text: str) -> tuple[str, Path]:

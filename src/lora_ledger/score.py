@@ -2,8 +2,8 @@
 
 In: the study, a generations file with its record, and the task's corpus.
 Out: a record with every metric by problem, and a table with a row a completion. Code runs in the
-sandbox; word problems go through lm-eval's own filters and exact match. It needs no model and no
-torch, and generates nothing.
+sandbox, put together as the task's judge says; word problems go through lm-eval's own filters and
+exact match. It needs no model and no torch, and generates nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .digests import code_digest
 from .records import (
@@ -30,7 +30,10 @@ from .records import (
 )
 from .study import KeyProblem, Study, require
 from .study_file import StudyError, load
-from .tasks import describe
+from .tasks import TaskInfo, describe
+
+if TYPE_CHECKING:
+    from .sandbox.execute import Program
 
 METRIC = Path(__file__).parent / "metrics" / "pass_at_k.py"
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50, 64, 100, 128, 200, 256)
@@ -66,29 +69,39 @@ def pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[st
     return found
 
 
-def score_code(
-    rows: Rows, problems: Sequence[int], samples: int, folder: Path, split: str, jobs: int
-) -> tuple[dict[str, Any], Rows, dict[str, Any]]:
-    """Metrics and reasons, the items, and how the sandbox ran.
+def program(judge: str, row: Mapping[str, Any], fields: Mapping[str, Any]) -> Program:
+    """A completion with its tests, as the upstream runner of the benchmark puts them together.
 
-    A completion is run as HumanEval does: prompt + completion, then the test, then
-    `check(entry_point)`.
+    `humaneval` (Chen et al. 2021): prompt + completion, then the test, then `check(entry_point)`.
+    `mbpp` (lm-eval): the completion alone, which ends before `[DONE]`, then the three asserts that
+    the prompt shows. Before them stands the published code that sets them up, where there is any:
+    of the test problems in number 367, which no completion can pass in lm-eval, as it leaves that
+    code out.
     """
-    from .corpora.store import load as load_rows
-    from .sandbox.execute import Limits, Program, run_all
+    from .sandbox.execute import Program
 
-    documents = load_rows(folder, split)
+    if judge == "humaneval":
+        tests = f"{fields['test']}\ncheck({fields['entry_point']})\n"
+        return Program(row["prompt"] + row["completion"], tests)
+    if judge == "mbpp":
+        before = [fields["test_setup_code"]] if fields.get("test_setup_code") else []
+        return Program(row["completion"], "\n".join([*before, *fields["test_list"][:3]]) + "\n")
+    raise ValueError(f"judge: found {judge!r}, expected humaneval or mbpp")
+
+
+def score_code(
+    rows: Rows, problems: Sequence[int], samples: int, folder: Path, info: TaskInfo, jobs: int
+) -> tuple[dict[str, Any], Rows, dict[str, Any]]:
+    """Metrics and reasons, the items, and how the sandbox ran."""
+    from .corpora.store import load as load_rows
+    from .sandbox.execute import Limits, run_all
+
+    documents = load_rows(folder, info.split)
     programs = []
     for row in rows:
         document = documents[row["problem"]]
         same_document(row, document)
-        fields = document["fields"]
-        programs.append(
-            Program(
-                row["prompt"] + row["completion"],
-                f"{fields['test']}\ncheck({fields['entry_point']})\n",
-            )
-        )
+        programs.append(program(info.judge, row, document["fields"]))
     verdicts = run_all(programs, jobs)
     passed = [verdict.reason == "passed" for verdict in verdicts]
     sizes = [size for size in SIZES if size <= samples]
@@ -117,7 +130,7 @@ def score_words(
     """
     from .tasks.loading import build
 
-    loaded = build(name, folder)
+    loaded = build(name, folder, num_fewshot=0)
     task = loaded.task
     instances = []
     for row in rows:
@@ -187,7 +200,7 @@ def score(
     """
     require("--run", run_name, study.evaluation.generate, "one of evaluation.generate")
     run = study.evaluation.generate[run_name]
-    info = describe(run.task)
+    info = describe(run.task, run.corpus)
     if info.executes_code and not study.evaluation.allow_code_execution:
         raise KeyProblem(
             "evaluation.allow_code_execution",
@@ -206,7 +219,12 @@ def score(
             **({"data": read_record(corpus_record).id} if corpus_record.is_file() else {}),
         },
         "code": code_digest("score"),
-        "settings": {"run": run_name, "task": asdict(info), "samples": run.samples},
+        "settings": {
+            "run": run_name,
+            "task": asdict(info),
+            "samples": run.samples,
+            "num_fewshot": info.shots(run.num_fewshot),
+        },
     }
     if generated.status == "diverged":
         write_bytes_atomic(items, csv_gz(columns, []))
@@ -223,7 +241,7 @@ def score(
     ran: dict[str, Any] = {}
     if info.executes_code:
         samples: int = generated.results["samples"]
-        results, table, ran = score_code(rows, problems, samples, data, info.split, jobs)
+        results, table, ran = score_code(rows, problems, samples, data, info, jobs)
     else:
         results, table = score_words(rows, problems, info.name, data)
     write_bytes_atomic(items, csv_gz(columns, table))

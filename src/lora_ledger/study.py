@@ -14,7 +14,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from .catalogue import CorpusEntry, Frozen, ModelEntry, entries
+from .catalogue import (
+    CorpusEntry,
+    Frozen,
+    HubSource,
+    LocalSource,
+    ModelEntry,
+    TokenRoles,
+    entries,
+)
 
 RESERVED_NAMES = ("pinned", "published")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -193,13 +201,18 @@ class TaskRun(Frozen):
     """One way to run a generation task."""
 
     task: Name = Field(description="A task file in `lora_ledger/tasks`.")
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
     limit: PositiveInt | None = Field(None, description="Problems; default: all.")
     samples: PositiveInt = 1
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = Field(0, description="0: off.")
     max_gen_toks: PositiveInt = 256
-    num_fewshot: Annotated[int, Field(ge=0)] = 0
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Solved examples before each item; default: the task file's number."
+    )
     batch_size: PositiveInt = 16
     diversity: bool = False
 
@@ -221,11 +234,16 @@ class RetainText(Frozen):
 
 
 class RetainChoices(Frozen):
-    """A multiple-choice task of the source domain."""
+    """A task of the source domain answered by likelihoods: several choices, or one continuation."""
 
     task: Name
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
     limit: PositiveInt | None = None
-    num_fewshot: Annotated[int, Field(ge=0)] = 0
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Solved examples before each item; default: the task file's number."
+    )
 
 
 class Evaluation(Frozen):
@@ -234,12 +252,50 @@ class Evaluation(Frozen):
     generate: dict[Name, TaskRun] = Field(default_factory=dict)
     texts: dict[Name, RetainText] = Field(default_factory=dict)
     choices: dict[Name, RetainChoices] = Field(default_factory=dict)
+    gauntlet_mean: tuple[Name, ...] = Field(
+        (),
+        description="Keys of `choices` whose accuracies by the lowest mean loss per token are "
+        "averaged without weights, as Biderman et al. do.",
+    )
     batch_size: PositiveInt = 8
     allow_code_execution: bool = Field(
         False, description="Consent to run generated code in a confined process."
     )
     bootstrap: PositiveInt = Field(2000, description="Resamples behind each interval.")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Evaluation:
+        both = sorted(set(self.generate) & set(self.choices))
+        if both:
+            raise KeyProblem("choices", both, "names that `generate` does not have")
+        for name in self.gauntlet_mean:
+            require("gauntlet_mean", name, self.choices, "one of choices")
+        return self
+
+
+class Other(Frozen):
+    """Somebody else's model or adapter, evaluated like a cell and trained by no one here."""
+
+    source: Annotated[LocalSource | HubSource, Field(discriminator="kind")] = Field(
+        description="A folder with config.json, or with adapter_config.json for an adapter of the "
+        "study's model."
+    )
+    title: str = ""
+    tasks: tuple[Name, ...] | None = Field(
+        None, description="Keys of `evaluation.generate`; default: all."
+    )
+    tokens: TokenRoles | None = Field(None, description="Default: those of the study's model.")
+    licence: str = ""
+    citation: str = ""
+
+
+class Permission(Frozen):
+    """A pair of corpus and task that the contamination gate is to let pass, and why."""
+
+    corpus: Name
+    task: Name = Field(description="A key of `evaluation.generate` or `evaluation.choices`.")
+    reason: Annotated[str, Field(min_length=10)]
 
 
 class Study(Frozen):
@@ -255,9 +311,18 @@ class Study(Frozen):
     catalogue: dict[Name, Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]] = Field(
         default_factory=dict, description="Entries of the study's own, such as local files."
     )
-    settings: Annotated[dict[Name, Setting], Field(min_length=1)]
-    methods: Annotated[dict[Name, Method], Field(min_length=1)]
-    budgets: Annotated[dict[Name, Budget], Field(min_length=1)]
+    to_be_pinned: bool = Field(
+        False, description="Refuse what cannot be pinned: a hub source without a commit."
+    )
+    settings: dict[Name, Setting] = Field(
+        default_factory=dict, description="Without one, the untouched model alone is evaluated."
+    )
+    methods: dict[Name, Method] = Field(default_factory=dict)
+    budgets: dict[Name, Budget] = Field(default_factory=dict)
+    others: dict[Name, Other] = Field(
+        default_factory=dict, description="Somebody else's models and adapters."
+    )
+    contamination: tuple[Permission, ...] = ()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
@@ -270,8 +335,22 @@ class Study(Frozen):
             raise KeyProblem("tuning_seed", self.tuning_seed, "a seed that is not among seeds")
         known = self.known()
         require("model", self.model, [n for n, e in known.items() if e.type == "model"], "a model")
+        if self.settings:
+            for key in ("methods", "budgets"):
+                if not getattr(self, key):
+                    raise KeyProblem(key, {}, "one or more, since there are settings")
+        elif not (self.evaluation.generate or self.evaluation.texts or self.evaluation.choices):
+            raise KeyProblem("settings", {}, "a setting, or something in evaluation")
         for name, setting in self.settings.items():
             _check_setting(self, name, setting)
+        for name, other in self.others.items():
+            for task in other.tasks or ():
+                require(f"others.{name}.tasks", task, self.evaluation.generate, "one of")
+        runs = [*self.evaluation.generate, *self.evaluation.choices]
+        for i, pair in enumerate(self.contamination):
+            corpora = list(dict.fromkeys(setting.corpus for setting in self.settings.values()))
+            require(f"contamination.{i}.corpus", pair.corpus, corpora, "a setting's corpus")
+            require(f"contamination.{i}.task", pair.task, runs, "a key of evaluation")
         for name, method in self.methods.items():
             at = method.reference()
             if at:

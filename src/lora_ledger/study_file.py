@@ -18,10 +18,20 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from . import plan
 from . import study as schema
 from .architecture import GROUPS, ArchitectureError, module_names
-from .catalogue import LocalSource, ModelEntry
-from .study import KeyProblem, LoraMethod, Study, nearest, require
+from .catalogue import HubSource, LocalSource, ModelEntry
+from .corpora import mixture
+from .study import (
+    KeyProblem,
+    LoraMethod,
+    RetainChoices,
+    Study,
+    TaskRun,
+    nearest,
+    require,
+)
 from .tasks import TaskError, describe
 
 CONFIG = Path("config")
@@ -86,6 +96,8 @@ def parse(text: str, where: str = "study") -> Study:
     try:
         study = Study.model_validate_json(json.dumps(raw), strict=True)
         _check_tasks(study)
+        _check_mixtures(study)
+        _check_resolved(study)
         _check_descent(study)
         _check_architecture(study)
     except ValidationError as error:
@@ -185,19 +197,23 @@ def _child(root: dict[str, Any], node: dict[str, Any], part: int | str) -> dict[
 
 def _check_tasks(study: Study) -> None:
     """Every task that is named exists and fits the place where it is named."""
-    for place, runs, kind in (
-        ("generate", study.evaluation.generate, "generate"),
-        ("choices", study.evaluation.choices, "choices"),
+    for place, runs, kinds in (
+        ("generate", study.evaluation.generate, ("generate",)),
+        ("choices", study.evaluation.choices, ("choices", "continuation")),
     ):
         for name, run in runs.items():
             key = f"evaluation.{place}.{name}.task"
             try:
-                task = describe(run.task)
+                task = describe(run.task, run.corpus)
             except TaskError as error:
                 raise KeyProblem(key, run.task, str(error)) from error
-            if task.kind != kind:
-                raise KeyProblem(key, run.task, f"a task of kind {kind} (it is {task.kind})")
-            schema.corpus(study.known(), key, task.corpus, ("problems", "pairs", "choices"))
+            if task.kind not in kinds:
+                raise KeyProblem(
+                    key, run.task, f"a task of kind {' or '.join(kinds)} (it is {task.kind})"
+                )
+            schema.corpus(
+                study.known(), key, task.corpus, ("problems", "pairs", "choices", "passages")
+            )
             if task.executes_code and not study.evaluation.allow_code_execution:
                 raise KeyProblem(
                     "evaluation.allow_code_execution",
@@ -206,22 +222,52 @@ def _check_tasks(study: Study) -> None:
                 )
 
 
+def _check_mixtures(study: Study) -> None:
+    """The parts of each mixture that is used are there and fit together."""
+    for name in plan.corpora(study):
+        mixture.check(study.corpus_entry(name), study.known(), f"catalogue.{name}.mixture")
+
+
+def _check_resolved(study: Study) -> None:
+    """Where results are to be pinned, no hub source may be at a branch that a push can move."""
+    if not study.to_be_pinned:
+        return
+    for name, source in plan.sources(study).items():
+        if isinstance(source, HubSource) and not source.resolved:
+            raise KeyProblem(
+                f"to_be_pinned: {name}.revision",
+                source.revision,
+                f"a commit of {source.repo}, 40 hex digits; fetch it once without `to_be_pinned` "
+                "and take the commit that its record names",
+            )
+
+
 def _check_descent(study: Study) -> None:
     """No cell is evaluated on a set that its training corpus was made from."""
     evaluation = study.evaluation
     for name, setting in study.settings.items():
-        parents = study.corpus_entry(setting.corpus).derived_from
-        runs = [f"generate.{run}" for run in setting.tasks]
-        tasks = [evaluation.generate[run].task for run in setting.tasks]
-        runs += [f"choices.{run}" for run in evaluation.choices]
-        tasks += [choice.task for choice in evaluation.choices.values()]
-        for run, task in zip(runs, tasks, strict=True):
-            if describe(task).corpus in parents:
+        parents = plan.ancestors(study, setting.corpus)
+        asked: dict[str, TaskRun | RetainChoices] = {
+            **{f"generate.{run}": evaluation.generate[run] for run in setting.tasks},
+            **{f"choices.{run}": choice for run, choice in evaluation.choices.items()},
+        }
+        scored: dict[str, tuple[str, ...]] = {
+            run: describe(what.task, what.corpus).corpora for run, what in asked.items()
+        }
+        scored |= {f"texts.{name}": (text.corpus,) for name, text in evaluation.texts.items()}
+        for run, corpora in scored.items():
+            family = {*corpora}
+            # A corpus is scored on its own test split by its splits' roles; any other copy of what
+            # it was made from is refused.
+            if not {setting.corpus, *study.corpus_entry(setting.corpus).mixture} & family:
+                family = family.union(*(plan.ancestors(study, name) for name in corpora))
+            shared = sorted(family & parents)
+            if shared:
                 raise KeyProblem(
                     f"settings.{name}.corpus",
                     setting.corpus,
-                    f"a corpus that was not derived from {describe(task).corpus}, on which "
-                    f"evaluation.{run} scores it",
+                    f"a corpus that was not derived from {shared[0]}, on which evaluation.{run} "
+                    "scores it; no key lifts this",
                 )
 
 

@@ -1,8 +1,8 @@
 """tabulate: all records of a study, as tables.
 
-In: a study and the paths of its training, retain, score, diversity and select records.
+In: a study and the paths of its train, retain, score, diversity, select and contaminate records.
 Out: `learning`, `forgetting`, `diversity` and `cost` as CSV, Markdown and LaTeX, and `record.json`,
-which holds the formatted tables for `ledger show` and the points of the figure.
+which holds the formatted tables for `ledger show` and the points of the figures.
 It evaluates nothing and draws no verdict.
 """
 
@@ -19,13 +19,15 @@ from .records import write_record, write_text_atomic
 from .study import Study
 from .tables.cost import cost
 from .tables.document import Table, as_csv, as_json, as_latex, as_markdown
+from .tables.dots import dots
 from .tables.evidence import Evidence, gather
-from .tables.measures import Measure, Series, change, general, resampling, validation
+from .tables.general import texts
+from .tables.measures import Measure, Series, change, resampling, validation
 from .tables.outcomes import forgetting, learning
 from .tables.variety import diversity
 
 WRITERS = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}
-KINDS = ("train", "retain", "score", "diversity", "select")
+KINDS = ("train", "retain", "score", "diversity", "select", "contaminate")
 
 
 def header(study: Study) -> tuple[str, ...]:
@@ -77,7 +79,7 @@ def tables(evidence: Evidence) -> list[Table]:
 
 def points(evidence: Evidence) -> list[dict[str, Any]]:
     """For each complete cell: change of target loss, and of each general text, in bits per byte."""
-    texts = [m for m in general(evidence) if m.name.endswith(", bits per byte")]
+    measured = texts(evidence)
     found = []
     for setting, facts in evidence.study.settings.items():
         target = validation(evidence, setting)
@@ -87,8 +89,8 @@ def points(evidence: Evidence) -> list[dict[str, Any]]:
                 continue
             before = target.before_of(cell.label)
             sides = {
-                m.name.removesuffix(", bits per byte"): _change(evidence, m, s, m.base)
-                for m in texts
+                m.run: _change(evidence, m, s, m.base)
+                for m in measured
                 if (s := m.after.get(cell.label)) and m.base
             }
             found.append(
@@ -149,6 +151,7 @@ def run(evidence: Evidence, out: Path) -> list[Table]:
         results={
             "tables": shown,
             "points": points(evidence),
+            "dots": dots(evidence),
             "diverged": diverged(evidence),
         },
         # Times differ from run to run, and the record's id must not.

@@ -132,3 +132,40 @@ def test_identifier_is_the_hash_of_canonical_json() -> None:
 def test_shares_must_add_to_one() -> None:
     with pytest.raises(ValueError, match=r"add to 0\.9"):
         select([Example(group="g", text="t")], shares={"train": 0.8, "test": 0.1})
+
+
+def test_a_split_as_published_is_untouched_and_takes_nothing_from_the_others() -> None:
+    """Copies, near-copies, an empty row and the order of the reader all stay."""
+    text = " ".join(f"w{i}" for i in range(60))
+    rows = ["zebra", text, "", f"{text} x", "zebra", "apple"]
+    test = [Example(group=f"test {i}", text=one, split="test") for i, one in enumerate(rows)]
+    train = [
+        Example(group="a", text="Zebra ", split="train"),  # a copy of two rows of test
+        Example(group="b", text=f"{text} y", split="train"),  # a near-copy of two more
+        Example(group="c", text="zebra", split="train"),
+        Example(group="d", text=" ", split="train"),
+    ]
+    mixed = [row for pair in itertools.zip_longest(test, train) for row in pair if row]
+    splits, counts = select(mixed, published=["test"])
+    assert splits["test"] == test
+    assert sorted(one.text.casefold().strip() for one in splits["train"]) == [f"{text} y", "zebra"]
+    assert counts == {
+        "read": 10,
+        "empty": 1,
+        "exact_duplicates": 1,
+        "near_duplicates": 0,
+        "test": 6,
+        "train": 2,
+    }
+    # Unnamed, all are de-duplicated together: of 5 texts, 3 are near-copies of one another.
+    assert sum(map(len, select(mixed)[0].values())) == 3
+
+
+def test_a_published_split_may_be_filled_by_the_hash_of_the_group() -> None:
+    examples = [Example(group=str(i), text="same") for i in range(200)]
+    splits, counts = select(examples, published={"test"})
+    assert [one.group for one in splits["test"]] == [
+        one.group for one in examples if side(one.group) == "test"
+    ]
+    assert len(splits["test"]) > 5
+    assert counts["exact_duplicates"] == 200 - len(splits["test"]) - 1

@@ -189,3 +189,40 @@ def test_ends_at_a_token_that_ends_a_text(parts: tuple[Any, Any]) -> None:
     found = build(parts, end_ids=[ids[3]]).complete(requests([1], 1, free))[0]
     assert found.finish == "end"
     assert found.tokens == ids.index(ids[3]) + 1
+
+
+def test_a_begin_token_stands_where_lm_evals_own_back_end_puts_it(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """Against HFLM over the same folder, with a tokenizer that adds its bos, as Llama 2's does."""
+    import shutil
+
+    from lm_eval.models.huggingface import HFLM
+    from tokenizers.processors import TemplateProcessing
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    tokenizer = load_tokenizer(folder)
+    bos = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
+    tokenizer.save_pretrained(folder)
+    peer = HFLM(pretrained=str(folder), tokenizer=str(folder), device="cpu", dtype="float32")
+    lm = LedgerModel(
+        load_weights(folder).eval(),
+        load_tokenizer(folder),
+        prefix_id=tokenizer.bos_token_id,
+        end_ids=[],
+        begin_ids=[tokenizer.bos_token_id],
+    )
+    requests = [pair("one and", " two"), pair("", "three"), pair("four ", "five six")]
+    theirs = peer.loglikelihood(requests, disable_tqdm=True)
+    mine = lm.loglikelihood(requests)
+    without = LedgerModel(
+        lm.model, lm.tokenizer, prefix_id=tokenizer.bos_token_id, end_ids=[]
+    ).loglikelihood(requests)
+    for (a, _), (b, _) in zip(mine, theirs, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+    assert abs(without[0][0] - mine[0][0]) > 1e-3
+    assert lm.tok_encode("x") == peer.tok_encode("x")

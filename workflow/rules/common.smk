@@ -7,20 +7,32 @@ CHOSEN = {name: plan.task_of(STUDY, name).corpus for name in STUDY.evaluation.ch
 def digests(stage):
     """The two parameters that say whether a job's outcome is still true."""
     return {
-        "code": lambda w: plan.code(STUDY, stage, **dict(w)),
-        "science": lambda w: plan.science(STUDY, stage, **dict(w)),
+        "code": lambda w: staleness.code(STUDY, stage, **dict(w)),
+        "science": lambda w: staleness.science(STUDY, stage, **dict(w)),
     }
 
 
 def trained(wildcards):
-    """The record of the cell's training; nothing for the untouched model."""
-    cell = wildcards.cell
-    return [] if cell == plan.BASE else f"{OUT}/train/{cell}/record.json"
+    """The record of the cell's weights; nothing for the untouched model."""
+    folder = plan.folder(wildcards.cell)
+    return f"{OUT}/{folder}/record.json" if folder else []
+
+
+def permitted(wildcards):
+    """The gate that a trained cell's corpus must pass before the cell is asked anything."""
+    cell = plan.cell(STUDY, wildcards.cell)
+    return ancient(f"{OUT}/gate/{cell.setting}.json") if cell else []
 
 
 def trained_flag(wildcards):
-    cell = wildcards.cell
-    return "" if cell == plan.BASE else f"--trained {OUT}/train/{cell}"
+    folder = plan.folder(wildcards.cell)
+    return f"--trained {OUT}/{folder}" if folder else ""
+
+
+def gate_of(wildcards):
+    """The gate that a setting's corpus must pass before anything is trained on it."""
+    # Its age does not count: a task that is added later is checked, and re-trains nothing.
+    return ancient(f"{OUT}/gate/{wildcards.setting}.json")
 
 
 def seed_flag(wildcards):
@@ -40,9 +52,17 @@ def task_data(wildcards):
 
 def local_files(wildcards):
     """The user's own files behind a catalogue entry, so that an edit re-runs what reads them."""
-    return plan.local_files(STUDY, dict(wildcards).get("model") or wildcards.corpus)
+    names = dict(wildcards)
+    entry = names.get("model") or names.get("corpus") or ""
+    return plan.local_files(STUDY, entry=entry, other=names.get("other", ""))
 
 
 onstart:
-    for line in check_available(plan.wanted_sources(STUDY, Path(OUT))):
+    try:
+        wanted = check_available(plan.sources(STUDY, Path(OUT)))
+    except SourceError as error:
+        raise WorkflowError(
+            f"nothing was started, since sources are missing:\n{error}"
+        ) from None
+    for line in wanted:
         print(f"To fetch: {line}")

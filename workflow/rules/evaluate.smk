@@ -5,6 +5,7 @@
 rule generate:
     input:
         data=task_data,
+        gate=permitted,
         model=f"{MODEL}/record.json",
         trained=trained,
     output:

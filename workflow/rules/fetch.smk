@@ -1,5 +1,5 @@
 # What the catalogue names, from the cache, the mirror or upstream.
-# in: nothing of the workflow    out: models/<model>/, data/<corpus>/
+# in: nothing of the workflow    out: models/<model>/, data/<corpus>/, other/<other>/
 
 
 rule fetch_model:
@@ -24,7 +24,7 @@ rule fetch_model:
         "fetch model {wildcards.model}"
     shell:
         """
-        python -m lora_ledger.fetch \
+        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.fetch \
             --study "$LEDGER_STUDY" \
             --model {wildcards.model} \
             --out {params.out:q} \
@@ -46,7 +46,7 @@ rule fetch_corpus:
         "../../envs/tools.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=lambda w: need.fetch_corpus_mb(STUDY, w.corpus),
     params:
         **digests("fetch"),
         out=subpath(output.record, parent=True),
@@ -54,9 +54,42 @@ rule fetch_corpus:
         "fetch corpus {wildcards.corpus}"
     shell:
         """
-        python -m lora_ledger.fetch \
+        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.fetch \
             --study "$LEDGER_STUDY" \
             --corpus {wildcards.corpus} \
+            --out {params.out:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule fetch_other:
+    input:
+        local=local_files,
+        model=f"{MODEL}/record.json",
+    output:
+        record=f"{OUT}/other/{{other}}/record.json",
+    log:
+        f"{LOG}/fetch/other/{{other}}.log",
+    benchmark:
+        f"{LOG}/fetch/other/{{other}}.tsv"
+    retries: 1
+    conda:
+        "../../envs/model.yaml"
+    threads: 1
+    resources:
+        mem_mb=need.fetch_model_mb(STUDY),
+    params:
+        **digests("other"),
+        model=subpath(input.model, parent=True),
+        out=subpath(output.record, parent=True),
+    message:
+        "fetch {wildcards.other}, somebody else's model"
+    shell:
+        """
+        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.fetch \
+            --study "$LEDGER_STUDY" \
+            --other {wildcards.other} \
+            --model {params.model:q} \
             --out {params.out:q} \
             > {log:q} 2>&1
         """

@@ -15,6 +15,9 @@ rule tabulate:
             if STUDY.evaluation.generate[run].diversity
         ],
         select=[f"{OUT}/select/{s}/{m}.json" for s, m in plan.all_tuned(STUDY)],
+        # A setting that its gate refuses has no tables, whatever an earlier run left.
+        gate=[f"{OUT}/gate/{setting}.json" for setting in STUDY.settings],
+        contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in plan.pairs(STUDY)],
     output:
         record=f"{OUT}/tables/record.json",
         tables=expand(
@@ -45,6 +48,7 @@ rule tabulate:
             --score {input.score:q} \
             --diversity {input.diversity:q} \
             --select {input.select:q} \
+            --contaminate {input.contaminate:q} \
             --out {params.out:q} \
             > {log:q} 2>&1
         """

@@ -8,6 +8,7 @@ rule retain:
             f"{OUT}/data/{c}/record.json"
             for c in sorted({*RETAINED.values(), *CHOSEN.values()})
         ],
+        gate=permitted,
         model=f"{MODEL}/record.json",
         trained=trained,
     output:

@@ -7,6 +7,7 @@
 rule train:
     input:
         data=f"{OUT}/packed/{{setting}}/record.json",
+        gate=gate_of,
         model=f"{MODEL}/record.json",
         select=selected,
     output:

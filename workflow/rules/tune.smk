@@ -5,6 +5,7 @@
 rule tune:
     input:
         data=f"{OUT}/packed/{{setting}}/record.json",
+        gate=gate_of,
         model=f"{MODEL}/record.json",
     output:
         record=f"{OUT}/tune/{{setting}}/{{method}}/{{index}}.json",

@@ -8,13 +8,14 @@ It does not fetch anything; `sources` does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter
 
 HERE = Path(__file__).parent
 PROSE = {"title", "notes", "licence", "citation"}
@@ -55,14 +56,68 @@ class GeneratedSource(Frozen):
     seed: int = Field(0, ge=0)
 
 
-Source = Annotated[WheelSource | LocalSource | GeneratedSource, Field(discriminator="kind")]
+class UrlSource(Frozen):
+    """A file at a web address, pinned by its hash."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://", description="The address, with a commit in it.")
+    file: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="The file's name in the cache and in LEDGER_MIRROR.",
+    )
+    sha256: Sha256 = Field(description="The hash of the file.")
+
+
+class HubStream(Frozen):
+    """Read a data set's rows in order until its texts hold a number of tokens."""
+
+    column: str = Field(description="The column whose UTF-8 bytes are counted.")
+    tokens: PositiveInt = Field(description="Tokens wanted, counted as bytes / bytes_per_token.")
+    bytes_per_token: PositiveFloat = 4.0
+
+
+class HubSource(Frozen):
+    """Files of a model or data set repository of a Hugging Face hub."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", description="owner/name")
+    type: Literal["model", "dataset"]
+    revision: str = Field(
+        "main",
+        pattern=r"^[\w./-]+$",
+        description="A commit of 40 hex digits; a branch or tag is resolved by the first fetch.",
+    )
+    files: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Paths or fnmatch patterns; files are taken pattern by pattern, then by name."
+    )
+    sha256: dict[str, Sha256] = Field(
+        default_factory=dict, description="Hashes of files, where they are known."
+    )
+    stream: HubStream | None = Field(None, description="Default: whole files.")
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the revision is a commit, which no push can move."""
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
+
+
+Source = Annotated[
+    WheelSource | UrlSource | HubSource | LocalSource | GeneratedSource,
+    Field(discriminator="kind"),
+]
 
 
 class Split(Frozen):
     """What a part of a corpus may be used for. `test` is never trained on; no key lifts that."""
 
-    role: Literal["train", "validation", "test"]
+    role: Literal["train", "validation", "test", "exemplars"] = Field(
+        description="exemplars: solved examples that stand in few-shot prompts; never trained on "
+        "under this name."
+    )
     description: str = ""
+    as_published: bool = Field(
+        False, description="Every row in the reader's order; no copy is removed."
+    )
 
 
 class CorpusEntry(Frozen):
@@ -71,11 +126,16 @@ class CorpusEntry(Frozen):
     type: Literal["corpus"]
     title: str
     reader: str = Field(description="The module in `lora_ledger.corpora` that reads it.")
-    content: Literal["text", "pairs", "problems", "choices"] = Field(
+    content: Literal["text", "pairs", "problems", "choices", "passages"] = Field(
         description="text: documents; pairs: prompt and response; problems: prompts with tests or "
-        "an answer; choices: a context with several endings."
+        "an answer; choices: a context with several endings; passages: a context with its one "
+        "continuation."
     )
-    sources: dict[str, Source]
+    sources: dict[str, Source] = Field(default_factory=dict)
+    mixture: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="Reader `mixture`: corpora of the same content and their shares of the bytes.",
+    )
     options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
     splits: dict[str, Split]
     licence: str
@@ -92,6 +152,9 @@ class TokenRoles(Frozen):
     separator: str = Field(description="Between documents in continued pretraining.")
     end_of_response: str = Field(description="Ends a response; it is in the loss.")
     prefix: str = Field(description="Stands before a text whose likelihood has no context.")
+    begin: str = Field(
+        "", description="Stands before every prompt, where the tokenizer puts its bos there."
+    )
 
 
 class ModelEntry(Frozen):
@@ -128,6 +191,11 @@ def token_id(vocabulary: Mapping[str, int], role: str, token: str) -> int:
             "correct the catalogue entry"
         )
     return vocabulary[token]
+
+
+def begin_ids(vocabulary: Mapping[str, int], tokens: TokenRoles) -> list[int]:
+    """The id of the token that stands before every prompt, or none."""
+    return [token_id(vocabulary, "begin", tokens.begin)] if tokens.begin else []
 
 
 @cache

@@ -4,8 +4,8 @@ In: the examples of one corpus. Out: a list for each split and the counts of wha
 are found on normalised text, near-copies by the Jaccard similarity of their 8-grams of words, which
 is computed exactly: prefix filtering (Bayardo et al. 2007, "Scaling up all pairs similarity
 search") leaves out only pairs that cannot reach the threshold. The split follows from the group's
-name alone, so one group falls on the same side of every corpus. It does not read sources and does
-not write files.
+name alone, so one group falls on the same side of every corpus. A split that is wanted as it was
+published passes through untouched. It does not read sources and does not write files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from lora_ledger.corpora import Example
@@ -83,8 +83,12 @@ def grams(texts: Sequence[str]) -> list[frozenset[int]]:
     return sets
 
 
-def near_copies(texts: Sequence[str], threshold: float = THRESHOLD) -> set[int]:
+def near_copies(
+    texts: Sequence[str], threshold: float = THRESHOLD, owners: Sequence[str] = ()
+) -> set[int]:
     """Positions whose 8-gram Jaccard similarity with an earlier text that stays is > `threshold`.
+
+    With `owners`, a name for each text, only texts of different owners are compared.
 
     Two sets with similarity above t share one of the first |s| - ceil(t |s|) + 1 grams of each,
     when the grams of all sets are put in one common order; the rarest first makes few candidates.
@@ -101,6 +105,8 @@ def near_copies(texts: Sequence[str], threshold: float = THRESHOLD) -> set[int]:
         ordered = sorted(one, key=lambda gram: (frequency[gram], gram))
         prefix = ordered[: len(one) - math.ceil(threshold * len(one)) + 1]
         candidates = {other for gram in prefix for other in holders[gram]}
+        if owners:
+            candidates = {other for other in candidates if owners[other] != owners[position]}
         if any(_jaccard(one, sets[other]) > threshold for other in candidates):
             gone.add(position)
             continue
@@ -119,20 +125,25 @@ def select(
     *,
     near_duplicates: bool = True,
     shares: Mapping[str, float] = SHARES,
+    published: Collection[str] = (),
 ) -> tuple[dict[str, list[Example]], dict[str, int]]:
     """De-duplicate and split `examples`.
 
     Each split is in the order of the content hash, so that a prefix is a random sample and the
     reader's order does not matter. An example with a split of its own keeps it; otherwise the
     sha256 of its group decides, by `shares`. `near_duplicates=False` keeps near-copies, for corpora
-    made from templates. Counts: read, empty, exact_duplicates, near_duplicates, and one for each
-    split.
+    made from templates. The splits named in `published` keep every example, empty ones and copies
+    too, in the reader's order, and no other split loses an example for being like one of theirs.
+    Counts: read, empty, exact_duplicates, near_duplicates, and one for each split.
     """
     counts = {"read": 0, "empty": 0, "exact_duplicates": 0, "near_duplicates": 0}
+    splits: dict[str, list[Example]] = defaultdict(list)
     hashed: list[tuple[str, Example]] = []
     for example in examples:
         counts["read"] += 1
-        if content(example).strip():
+        if published and (name := example.split or side(example.group, shares)) in published:
+            splits[name].append(example)
+        elif content(example).strip():
             hashed.append((content_hash(example), example))
         else:
             counts["empty"] += 1
@@ -152,7 +163,6 @@ def select(
         kept = [example for position, example in enumerate(kept) if position not in gone]
         counts["near_duplicates"] = len(gone)
 
-    splits: dict[str, list[Example]] = defaultdict(list)
     for example in kept:
         splits[example.split or side(example.group, shares)].append(example)
     counts.update({name: len(splits[name]) for name in sorted(splits)})

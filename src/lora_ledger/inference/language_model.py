@@ -33,6 +33,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         *,
         prefix_id: int,
         end_ids: Sequence[int],
+        begin_ids: Sequence[int] = (),
         batch_size: int = 8,
         seed: int = 0,
         max_length: int | None = None,
@@ -41,6 +42,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         self.model = model
         self.tokenizer = tokenizer
         self.end_ids = frozenset(end_ids)
+        self.begin_ids = list(begin_ids)
         self.batch_size = batch_size
         self.seed = seed
         self.max_length = max_length or int(model.config.max_position_embeddings)
@@ -57,9 +59,10 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **_: Any
     ) -> list[int]:
-        """Token ids, with no token added at either end."""
+        """Token ids, after `begin_ids` unless special tokens are declined or already there."""
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False)
-        return ids
+        begun = add_special_tokens is False or ids[: len(self.begin_ids)] == self.begin_ids
+        return ids if begun else self.begin_ids + ids
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -73,7 +76,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         if context:
             context_ids, ids = self._encode_pair(context, continuation)
             return list(context_ids), list(ids)
-        ids = self.tok_encode(continuation)
+        ids = self.tok_encode(continuation, add_special_tokens=False)
         if ids[:1] == [self._prefix_id]:
             return ids[:1], ids[1:]
         return [self._prefix_id], ids
@@ -112,7 +115,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         owners: list[int] = []
         for owner, text in enumerate(texts):
             windows = get_rolling_token_windows(
-                token_list=self.tok_encode(text),
+                token_list=self.tok_encode(text, add_special_tokens=False),
                 prefix_token=self._prefix_id,
                 max_seq_len=window,
                 context_len=1,

@@ -1,8 +1,9 @@
 """Loads what a cell is evaluated with: the base, a trained model, or an adapter merged into it.
 
-In: the model folder and, for a trained cell, its folder with `model/` or `adapter/`.
-Out: a transformers model in evaluation mode and its tokenizer. Adapters are merged into fp32
-weights before any cast, so that every arm runs the same kernels. It trains and writes nothing.
+In: the model folder and, for a trained cell or somebody else's model, its folder with `model/` or
+`adapter/`. Out: a transformers model in evaluation mode and its tokenizer. Adapters are merged
+into fp32 weights before any cast, so that every arm runs the same kernels. It trains and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def load_cell(
 ) -> tuple[Any, Any]:
     """(model, tokenizer) of a cell; `cell_dir` None is the untouched base.
 
-    Raises FileNotFoundError when the cell's folder holds neither `model` nor `adapter`.
+    The tokenizer is the base's unless the cell's `model` has one of its own, as somebody else's
+    may. Raises FileNotFoundError when the cell's folder holds neither `model` nor `adapter`.
     """
     import torch
 
@@ -45,17 +47,29 @@ def load_cell(
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
     model = model.to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     model.requires_grad_(False)
-    return model.eval(), load_tokenizer(model_dir)
+    own = (source / "tokenizer.json").is_file()
+    return model.eval(), load_tokenizer(source if own else model_dir)
 
 
 def load_weights(folder: Path) -> Any:
-    """The causal language model of a folder in fp32."""
+    """The causal language model of a folder in fp32.
+
+    Raises ValueError for a folder without all weights that its config.json asks for: transformers
+    would draw the rest at random.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.float32, local_files_only=True
+    model, info = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
+    lacking = sorted({*map(str, info["missing_keys"]), *map(str, info["mismatched_keys"])})
+    if lacking:
+        raise ValueError(
+            f"{folder}: found no fitting tensor {lacking[0]} ({len(lacking)} in all), expected "
+            "every weight of config.json; save the model again with save_pretrained"
+        )
+    return model
 
 
 def load_tokenizer(folder: Path) -> Any:

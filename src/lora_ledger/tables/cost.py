@@ -8,9 +8,9 @@ what identifies a result.
 from __future__ import annotations
 
 from ..records import Record
+from .arms import ARM, DIVERGED
 from .document import Column, Section, Table, Value
 from .evidence import Evidence
-from .outcomes import ARM, DIVERGED
 
 MEBIBYTE = 2**20
 

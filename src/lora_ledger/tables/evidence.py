@@ -1,8 +1,8 @@
 """The records of a study, put in their places.
 
 In: a `Study` and the paths of records.
-Out: `Evidence`: records by cell, by (run, cell) and by (setting, method), each cell known to the
-study. It reads records only and computes nothing.
+Out: `Evidence`: records by cell, by (run, cell), by (setting, method) and by (corpus, run), each
+known to the study. It reads records only and computes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..plan import BASE, Cell, cells
+from ..plan import OTHER, Cell, cells, labels
 from ..records import Record, read_record
 from ..study import Study, nearest
 
@@ -22,7 +22,10 @@ class EvidenceError(ValueError):
 
 @dataclass(frozen=True)
 class Evidence:
-    """`score` and `diversity` are keyed (run of `evaluation.generate`, cell label)."""
+    """`score` and `diversity` are keyed (run of `evaluation.generate`, cell label).
+
+    `contaminate` is keyed (corpus of a setting, key of `evaluation.generate` or `choices`).
+    """
 
     study: Study
     cells: tuple[Cell, ...]
@@ -31,10 +34,25 @@ class Evidence:
     score: dict[tuple[str, str], Record]
     diversity: dict[tuple[str, str], Record]
     select: dict[tuple[str, str], Record]
+    contaminate: dict[tuple[str, str], Record]
 
     def of_setting(self, setting: str) -> list[Cell]:
         """The setting's cells that have a training record, in the study's order."""
         return [c for c in self.cells if c.setting == setting and c.label in self.train]
+
+    def of_corpus(self, corpus: str) -> list[Cell]:
+        """The cells that are trained on a corpus, in the study's order."""
+        return [c for c in self.cells if self.study.settings[c.setting].corpus == corpus]
+
+    @property
+    def corpora(self) -> list[str]:
+        """The corpora that the settings train on, each once."""
+        return list(dict.fromkeys(s.corpus for s in self.study.settings.values()))
+
+    @property
+    def others(self) -> dict[str, str]:
+        """The labels of somebody else's models by their names."""
+        return {name: f"{OTHER}/{name}" for name in self.study.others}
 
     def diverged(self, label: str) -> bool:
         return label in self.train and self.train[label].status == "diverged"
@@ -47,6 +65,7 @@ class Evidence:
             ("score", self.score),
             ("diversity", self.diversity),
             ("select", self.select),
+            ("contaminate", self.contaminate),
         ):
             found |= {f"{stage}/{a}/{b}": record.id for (a, b), record in records.items()}
         return found
@@ -60,10 +79,11 @@ def gather(
     score: Sequence[Path] = (),
     diversity: Sequence[Path] = (),
     select: Sequence[Path] = (),
+    contaminate: Sequence[Path] = (),
 ) -> Evidence:
     """Read and place records; raises EvidenceError naming the file that fits nowhere."""
     known = tuple(cells(study))
-    labels = [BASE, *(c.label for c in known)]
+    trained, all_labels = [c.label for c in known], labels(study)
     pairs = {f"{s}/{m}": (s, m) for s in study.settings for m in study.methods}
     runs = list(study.evaluation.generate)
 
@@ -77,15 +97,15 @@ def gather(
             )
         return label
 
-    def by_cell(paths: Sequence[Path], stage: str) -> dict[str, Record]:
+    def by_cell(paths: Sequence[Path], stage: str, names: Sequence[str]) -> dict[str, Record]:
         found = [(path, _read(path, stage)) for path in paths]
-        return {place(path, labels, "cell", record.cell): record for path, record in found}
+        return {place(path, names, "cell", record.cell): record for path, record in found}
 
     def by_run(paths: Sequence[Path], stage: str) -> dict[tuple[str, str], Record]:
         found: dict[tuple[str, str], Record] = {}
         for path in paths:
             record = _read(path, stage)
-            label = place(path, labels, "cell", record.cell)
+            label = place(path, all_labels, "cell", record.cell)
             found[place(path, runs, "run", _run_of(path, record, runs)), label] = record
         return found
 
@@ -94,14 +114,26 @@ def gather(
         record = _read(path, "select")
         name = record.cell if record.cell in pairs else f"{path.parent.name}/{path.stem}"
         selected[pairs[place(path, list(pairs), "setting and method", name)]] = record
+    sets = [*runs, *study.evaluation.choices]
+    overlaps = {
+        f"{setting.corpus}/{run}": (setting.corpus, run)
+        for setting in study.settings.values()
+        for run in sets
+    }
+    contaminated: dict[tuple[str, str], Record] = {}
+    for path in contaminate:
+        record = _read(path, "contaminate")
+        name = place(path, list(overlaps), "corpus and run", record.cell)
+        contaminated[overlaps[name]] = record
     return Evidence(
         study,
         known,
-        by_cell(train, "train"),
-        by_cell(retain, "retain"),
+        by_cell(train, "train", trained),
+        by_cell(retain, "retain", all_labels),
         by_run(score, "score"),
         by_run(diversity, "diversity"),
         selected,
+        contaminated,
     )
 
 

@@ -9,17 +9,27 @@ It formats nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..plan import BASE, Cell
 from ..records import Record
-from ..statistics import Array, Interval, Resampling, bootstrap_ratio, paired_ratio, wilson
+from ..statistics import (
+    Array,
+    Interval,
+    Resampling,
+    bootstrap_ratio,
+    paired_ratio,
+    paired_stratified_ratio,
+    stratified_ratio,
+    wilson,
+)
 from .evidence import Evidence, EvidenceError
 
+T = TypeVar("T")
 BITS_PER_NAT = 1 / math.log(2)
 
 
@@ -41,7 +51,10 @@ class Series:
 class Measure:
     """`after` by cell label; `before` likewise, or the base's one series for all.
 
-    `chance`: the value of guessing, if there is one. `share`: units are right or wrong.
+    `chances`: what guessing gives on each unit, if it can be guessed. `share`: units are right or
+    wrong. `strata`: the task of each unit, where the value is the mean of the tasks' values, each
+    task weighing the same; the ids then begin with `<task>/`. `run`: the key of the evaluation that
+    the units come from. `note`: what is to be known of it beside the numbers.
     """
 
     name: str
@@ -50,8 +63,40 @@ class Measure:
     after: Mapping[str, Series]
     before: Mapping[str, Series]
     groups: tuple[str, ...] | None = None
-    chance: float | None = None
+    chances: tuple[float, ...] | None = None
     share: bool = False
+    strata: tuple[str, ...] | None = None
+    run: str = ""
+    note: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The units; none where nothing was measured."""
+        return next((s.ids for s in (*self.before.values(), *self.after.values())), ())
+
+    @property
+    def chance(self) -> float | None:
+        """The value of guessing, if there is one."""
+        if not self.chances:
+            return None
+        return float(np.mean([np.mean(part) for part in self.by_stratum(self.chances)]))
+
+    def by_stratum(self, values: Array | Sequence[float]) -> list[Array]:
+        """A value for each unit, by stratum; all of them where there are none."""
+        found = np.asarray(values, dtype=np.float64)
+        if self.strata is None:
+            return [found]
+        names = np.asarray(self.strata)
+        return [found[names == name] for name in dict.fromkeys(self.strata)]
+
+    def value(self, series: Series) -> float:
+        """The measure's value from a series."""
+        parts = zip(self.by_stratum(series.numer), self.by_stratum(series.denom), strict=True)
+        ratios = [
+            float(top.sum()) / size if (size := float(low.sum())) else math.nan
+            for top, low in parts
+        ]
+        return math.fsum(ratios) / len(ratios)
 
     @property
     def base(self) -> Series | None:
@@ -89,45 +134,49 @@ def validation(evidence: Evidence, setting: str) -> Measure | None:
     return Measure("validation, bits per byte", units, 3, after, before) if after else None
 
 
-def target_scores(evidence: Evidence, setting: str) -> list[Measure]:
-    """Metrics and the companion of every generation run that the setting's cells have."""
-    labels = [cell.label for cell in evidence.of_setting(setting)]
+def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[Measure]:
+    """Metrics and the companion of a generation run, for the base and those of `labels` that have
+    records."""
+    records = {
+        label: evidence.score[run, label].results
+        for label in (BASE, *labels)
+        if (run, label) in evidence.score and evidence.score[run, label].results
+    }
+    if not records:
+        return []
     measures = []
-    for run in evidence.study.evaluation.generate:
-        mine = [label for label in labels if (run, label) in evidence.score]
-        records = {
-            label: evidence.score[run, label].results
-            for label in (BASE, *mine)
-            if (run, label) in evidence.score and evidence.score[run, label].results
+    first = next(iter(records.values()))
+    groups = clusters(first)
+    units = "groups of problems" if groups else "problems"
+    note = asked(next(evidence.score[run, label].science.settings for label in records))
+    for metric in first["metrics"]:
+        series = {label: mean_of(r["ids"], r["metrics"][metric]) for label, r in records.items()}
+        measures.append(
+            against_base(f"{run}, {metric}", units, series, groups, share=True, run=run, note=note)
+        )
+    if all((r.get("companion") or {}).get("bytes") for r in records.values()):
+        series = {
+            label: bits_per_byte(r["ids"], r["companion"]["nats"], r["companion"]["bytes"])
+            for label, r in records.items()
         }
-        if not mine or not records:
-            continue
-        first = next(iter(records.values()))
-        groups = clusters(first)
-        units = "groups of problems" if groups else "problems"
-        for metric in first["metrics"]:
-            series = {
-                label: mean_of(r["ids"], r["metrics"][metric]) for label, r in records.items()
-            }
-            measures.append(_against_base(f"{run}, {metric}", units, series, groups, share=True))
-        if all((r.get("companion") or {}).get("bytes") for r in records.values()):
-            series = {
-                label: bits_per_byte(r["ids"], r["companion"]["nats"], r["companion"]["bytes"])
-                for label, r in records.items()
-            }
-            name = f"{run}, reference, bits per byte"
-            measures.append(_against_base(name, units, series, groups))
+        name = f"{run}, reference, bits per byte"
+        measures.append(against_base(name, units, series, groups, run=run, note=note))
     return measures
 
 
-def general(evidence: Evidence) -> list[Measure]:
-    """What `retain` measured: bits per byte of texts, then multiple choice."""
-    records = {
-        label: evidence.retain[label].results
-        for label in (BASE, *(c.label for c in evidence.cells))
-        if label in evidence.retain and evidence.retain[label].results
-    }
-    return [*_texts(records), *_choices(records)]
+ROWS = {
+    "same rows": "same rows as upstream",
+    "rebuilt rows": "rebuilt rows",
+    "other text": "other text than upstream's",
+    "own task": "own task",
+}
+
+
+def asked(settings: Mapping[str, Any]) -> str:
+    """Few-shot count of a task as a record has it, and what its rows are of upstream's."""
+    shots = settings.get("num_fewshot")
+    equals = ROWS.get(str((settings.get("task") or {}).get("equals", "")), "")
+    return "; ".join(filter(None, ["" if shots is None else f"{shots}-shot", equals]))
 
 
 SAME = "none differs"
@@ -139,63 +188,17 @@ def clusters(found: Mapping[str, Any]) -> tuple[str, ...] | None:
     return groups if len(set(groups)) < len(groups) else None
 
 
-def _texts(records: Mapping[str, Mapping[str, Any]]) -> list[Measure]:
-    measures = []
-    for name in _names(records, "texts"):
-        series = {
-            label: bits_per_byte(t["documents"], t["nats"], t["bytes"])
-            for label, results in records.items()
-            if (t := results["texts"].get(name))
-        }
-        groups = clusters(next(r["texts"][name] for r in records.values() if name in r["texts"]))
-        units = "groups of documents" if groups else "documents"
-        measures.append(_against_base(f"{name}, bits per byte", units, series, groups))
-    return measures
-
-
-def _choices(records: Mapping[str, Mapping[str, Any]]) -> list[Measure]:
-    measures = []
-    for name in _names(records, "choices"):
-        found = {
-            label: results["choices"][name]
-            for label, results in records.items()
-            if name in results["choices"]
-        }
-        for key, heading in (
-            ("acc", "accuracy"),
-            ("acc_norm", "accuracy, length-normalised"),
-            ("cross_entropy", "cross-entropy in nats"),
-        ):
-            series = {label: mean_of(c["items"], c[key]) for label, c in found.items() if key in c}
-            if series:
-                options = _options(next(iter(found.values())))
-                groups = clusters(next(iter(found.values())))
-                units = "groups of items" if groups else "items"
-                share = key != "cross_entropy"
-                chance = float(np.mean(1 / options if share else np.log(options)))
-                measures.append(
-                    _against_base(f"{name}, {heading}", units, series, groups, chance, share)
-                )
-    return measures
-
-
-def _options(choices: Mapping[str, Any]) -> Array:
-    """Choices of each item; without them in the record, as many as the golden answers show."""
-    own = choices.get("options")
-    return np.asarray(own or [max(choices["gold"], default=0) + 1], dtype=np.float64)
-
-
-def _names(records: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
-    return list(dict.fromkeys(name for results in records.values() for name in results[kind]))
-
-
-def _against_base(
+def against_base(
     name: str,
     units: str,
-    series: dict[str, Series],
+    series: Mapping[str, Series],
     groups: tuple[str, ...] | None = None,
-    chance: float | None = None,
+    chances: tuple[float, ...] | None = None,
+    *,
     share: bool = False,
+    strata: tuple[str, ...] | None = None,
+    run: str = "",
+    note: str = "",
 ) -> Measure:
     """A measure paired with the base's series; raises EvidenceError when the units differ."""
     for label, other in series.items():
@@ -207,7 +210,29 @@ def _against_base(
             )
     before = {BASE: series[BASE]} if BASE in series else {}
     after = {label: found for label, found in series.items() if label != BASE}
-    return Measure(name, units, 3, after, before, groups, chance, share)
+    return Measure(name, units, 3, after, before, groups, chances, share, strata, run, note)
+
+
+def without(measure: Measure, dirty: Collection[str], name: str) -> Measure:
+    """The measure under another name, on the units whose ids are not in `dirty`."""
+    keep = [i for i, one in enumerate(measure.ids) if one not in dirty]
+
+    def kept(series: Series) -> Series:
+        return Series(measure_ids, series.numer[keep], series.denom[keep])
+
+    def some(values: tuple[T, ...] | None) -> tuple[T, ...] | None:
+        return None if values is None else tuple(values[i] for i in keep)
+
+    measure_ids = tuple(measure.ids[i] for i in keep)
+    return replace(
+        measure,
+        name=name,
+        after={label: kept(series) for label, series in measure.after.items()},
+        before={label: kept(series) for label, series in measure.before.items()},
+        groups=some(measure.groups),
+        chances=some(measure.chances),
+        strata=some(measure.strata),
+    )
 
 
 def resampling(evidence: Evidence, units: str) -> Resampling:
@@ -223,6 +248,8 @@ def level(measure: Measure, series: Sequence[Series], how: Resampling) -> Interv
     little, and Wilson's interval stands in its place; over groups, only where all units agree, and
     then each group counts once.
     """
+    if measure.strata is not None:
+        return stratified_ratio(*_stacked(series), measure.strata, how, measure.groups)
     only = series[0].numer
     values = set(np.unique(only))
     if measure.share and len(series) == 1 and values <= {0.0, 1.0}:
@@ -246,6 +273,10 @@ def change(
     """
     if measure.share and np.array_equal(_stacked(after)[0], _stacked(before)[0]):
         return SAME
+    if measure.strata is not None:
+        return paired_stratified_ratio(
+            _stacked(after), _stacked(before), measure.strata, how, measure.groups
+        )
     return paired_ratio(_stacked(after), _stacked(before), how, measure.groups)
 
 
@@ -254,14 +285,23 @@ def _stacked(series: Sequence[Series]) -> tuple[Array, Array]:
 
 
 def at_chance(measure: Measure) -> bool:
-    """Whether the base lies within two standard errors of guessing."""
-    if measure.base is None or measure.chance is None or len(measure.base.numer) < 2:
+    """Whether the base lies within two standard errors of guessing.
+
+    That of a share is sqrt(c (1 - c) / n) at the chance c; over H strata it is the square root of
+    the sum of their squares, divided by H.
+    """
+    if measure.base is None or measure.chances is None or len(measure.base.numer) < 2:
         return False
-    values = measure.base.numer
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    if measure.share:
-        error = math.sqrt(measure.chance * (1 - measure.chance) / len(values))
-    return abs(measure.base.ratio - measure.chance) <= 2 * error
+    squares = []
+    for values, guess in zip(
+        measure.by_stratum(measure.base.numer), measure.by_stratum(measure.chances), strict=True
+    ):
+        chance = float(guess.mean())
+        spread = chance * (1 - chance) if measure.share else float(values.var(ddof=1))
+        squares.append(spread / len(values))
+    error = math.sqrt(sum(squares)) / len(squares)
+    assert measure.chance is not None
+    return abs(measure.value(measure.base) - measure.chance) <= 2 * error
 
 
 def control_of(evidence: Evidence, cell: Cell) -> Cell | None:

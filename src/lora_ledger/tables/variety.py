@@ -1,7 +1,8 @@
 """The table of diversity: unique completions, as the paper counts them and at equal class size.
 
 In: `Evidence` with diversity records.
-Out: a `Table`, one section for each setting, run and class (passing, failing, all).
+Out: a `Table`, one section for each setting, run and class (passing, failing, all); somebody
+else's models stand under `external`.
 Counts of unequal classes are not comparable: more samples hold more distinct strings. So beside
 the paper's count stands the rarefied one, at the smallest class size that all arms have.
 """
@@ -13,10 +14,10 @@ from typing import Any
 
 from ..plan import BASE
 from ..statistics import Resampling, bootstrap_mean, expected_distinct, paired_mean
+from .arms import ARM, DIVERGED, Family, external_note, trained, untrained
 from .document import Column, Section, Table, Value
 from .evidence import Evidence, EvidenceError
 from .measures import resampling
-from .outcomes import ARM, DIVERGED, arms
 
 CLASSES = ("passing", "failing", "all")
 Counts = list[list[int]]
@@ -37,15 +38,10 @@ def diversity(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tabl
         *(Column(f"distinct_{n}", f"distinct-{n}", right=True) for n in (1, 2, 3)),
     )
     sections = []
-    for setting in evidence.study.settings:
-        for run in evidence.study.evaluation.generate:
-            labels = [c.label for c in evidence.of_setting(setting)]
-            if not any((run, label) in evidence.diversity for label in labels):
-                continue
-            for name in CLASSES:
-                keys = {"setting": setting, "run": run, "class": name}
-                rows = tuple(_rows(evidence, setting, run, name))
-                sections.append(Section(keys, rows))
+    for run, family in _families(evidence):
+        for name in CLASSES:
+            keys = {"setting": family.heading, "run": run, "class": name}
+            sections.append(Section(keys, tuple(_rows(evidence, family, run, name))))
     extra = (
         "unique: distinct completions among a problem's samples, mean over problems whose class is "
         "not empty (the paper's count; larger classes hold more)",
@@ -55,18 +51,33 @@ def diversity(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tabl
         "syntax-blind: white space, comments and docstrings do not count; distinct-n: share of "
         "distinct word n-grams, mean over problems",
         "resampled: problems, all samples of one together",
+        *external_note(evidence),
     )
     return Table(
         "diversity", "How varied the completions are", (*notes, *extra), columns, tuple(sections)
     )
 
 
-def _rows(evidence: Evidence, setting: str, run: str, name: str) -> Iterator[Mapping[str, Value]]:
+def _families(evidence: Evidence) -> Iterator[tuple[str, Family]]:
+    """(run, whose rows stand together): the settings, then what was trained in none."""
+    runs = list(evidence.study.evaluation.generate)
+    for setting in evidence.study.settings:
+        arms = tuple(trained(evidence, evidence.of_setting(setting)))
+        family = Family(setting, arms)
+        for run in runs:
+            if any((run, label) in evidence.diversity for label in family.labels):
+                yield run, family
+    for run in runs:
+        outside = untrained(evidence, [label for one, label in evidence.diversity if one == run])
+        if outside:
+            yield run, outside
+
+
+def _rows(evidence: Evidence, family: Family, run: str, name: str) -> Iterator[Mapping[str, Value]]:
     how = resampling(evidence, "problems")
-    labels = [c.label for c in evidence.of_setting(setting)]
     found = {
         label: evidence.diversity[run, label].results
-        for label in (BASE, *labels)
+        for label in (BASE, *family.labels)
         if (run, label) in evidence.diversity and evidence.diversity[run, label].results
     }
     counts = {label: r["classes"][name]["exact"] for label, r in found.items()}
@@ -75,16 +86,14 @@ def _rows(evidence: Evidence, setting: str, run: str, name: str) -> Iterator[Map
     base = _rarefied(counts[BASE], sizes) if BASE in taking_part else None
     if BASE in found:
         yield {"method": BASE, **_counted(found[BASE], name, sizes, None, how)}
-    for seed, family in arms(evidence, evidence.of_setting(setting)):
-        first = family[0]
-        row: dict[str, Value] = {"method": first.method, "budget": first.budget, "seed": seed}
-        given = [c.label for c in family if c.label in found]
-        if evidence.diverged(first.label):
-            yield row | {"exact": DIVERGED, "exact_m": DIVERGED}
-        elif len(family) == 1 and given:
-            yield row | _counted(found[first.label], name, sizes, base, how)
-        elif len(given) == len(family) and all(label in taking_part for label in given):
-            yield row | _at_m([counts[label] for label in given], sizes, base, how)
+    for arm in family.arms:
+        given = [label for label in arm.labels if label in found]
+        if evidence.diverged(arm.labels[0]):
+            yield arm.named | {"exact": DIVERGED, "exact_m": DIVERGED}
+        elif len(arm.labels) == 1 and given:
+            yield arm.named | _counted(found[given[0]], name, sizes, base, how)
+        elif len(given) == len(arm.labels) and all(label in taking_part for label in given):
+            yield arm.named | _at_m([counts[label] for label in given], sizes, base, how)
 
 
 def _at_m(

@@ -1,0 +1,213 @@
+"""Dot plots of accuracies: forgetting on the Gauntlet's tasks, and the benchmarks of a base model.
+
+In: the points of `tables.dots` and the names, colours and titles to draw them with.
+Out: matplotlib figures, each accuracy with its interval and the value of guessing beside it.
+It computes no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Dots = Sequence[Mapping[str, Any]]
+Key = tuple[str, str, str]
+
+BASE = "black"
+# Okabe & Ito's colours that the methods do not take.
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#882255")
+CHANCE = "#a00000"
+ROW = 0.25
+PANELS = 5
+# What a panel of 2.1 inches holds of its title.
+LETTERS = 28
+
+
+def gauntlet(measures: Dots, colours: Mapping[str, str], title: str) -> Figure:
+    """A panel for each measure, a row for each arm; arms stand below the name of their setting.
+
+    A grey band is the base's interval. `colours` are the methods'; an arm that diverged says so.
+    """
+    from matplotlib.figure import Figure
+
+    places, labels = _places(measures)
+    high = -(-max(1, len(measures)) // PANELS)
+    wide = -(-max(1, len(measures)) // high)
+    size = (2.4 + 2.1 * wide, 1.5 + high * (0.9 + ROW * max(4, len(labels))))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(high, wide, squeeze=False, sharey=True).flat)
+    for panel, measure in zip(axes, measures, strict=False):
+        _panel(panel, measure, places, colours)
+        _names(panel, labels)
+    for unused in axes[len(measures) :]:
+        unused.set_axis_off()
+    figure.supxlabel("share of items answered right, by loss per token", fontsize=10)
+    kinds = {row["kind"] for measure in measures for row in measure["rows"]}
+    _legend(figure, title, others=["models of others"] if "other" in kinds else [], band=True)
+    return figure
+
+
+def _places(measures: Dots) -> tuple[dict[Key, int], list[tuple[str, bool]]]:
+    """The row of each arm, and the rows' labels from the top with whether each is a heading."""
+    arms = dict.fromkeys(_key(row) for measure in measures for row in measure["rows"])
+    several = len({budget for _, _, budget in arms if budget}) > 1
+    places: dict[Key, int] = {}
+    labels: list[tuple[str, bool]] = []
+    above = ""
+    for key in arms:
+        setting, method, budget = key
+        if setting and setting != above:
+            labels.append((setting, True))
+            above = setting
+        places[key] = len(labels)
+        labels.append((f"{method}  {budget}" if several and budget else method, False))
+    return places, labels
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return row.get("setting", ""), row["method"], row.get("budget") or ""
+
+
+def _panel(
+    axes: Axes, measure: Mapping[str, Any], places: Mapping[Key, int], colours: Mapping[str, str]
+) -> None:
+    others = [r["method"] for r in measure["rows"] if r["kind"] == "other"]
+    for row in measure["rows"]:
+        place, found = places[_key(row)], row["value"]
+        if found is None:
+            axes.text(
+                0.5, place, "diverged", color=CHANCE, fontsize=8, ha="center", va="center",
+                transform=axes.get_yaxis_transform(),
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5}, zorder=4,
+            )  # fmt: skip
+            continue
+        if row["kind"] == "base":
+            axes.axvspan(found[1], found[2], color="#ececec", zorder=0)
+            axes.axvline(found[0], color="#888888", linewidth=0.8, zorder=1)
+            _dot(axes, found, place, BASE, "o")
+        elif row["kind"] == "other":
+            colour = OTHERS[others.index(row["method"]) % len(OTHERS)]
+            _dot(axes, found, place, colour, "D")
+        else:
+            hollow = row["setting"].endswith("(control)")
+            _dot(axes, found, place, colours[row["method"]], "o", hollow=hollow)
+    if measure["chance"] is not None:
+        axes.axvline(measure["chance"], color=CHANCE, linewidth=1.1, linestyle="--", zorder=1)
+    name = measure["what"].replace(" without ", "\nwithout ") if measure["mean"] else measure["run"]
+    below = "" if measure["mean"] else measure["note"].replace("; ", "\n")
+    told = f"{name}{' (at chance)' if measure['at_chance'] else ''}\n{below}"
+    lines = [part for line in told.splitlines() for part in wrap(line, LETTERS)]
+    axes.set_title("\n".join(lines), loc="left", fontsize=9)
+    axes.margins(x=0.08)
+    axes.locator_params(axis="x", nbins=4)
+
+
+def _dot(
+    axes: Axes,
+    found: Sequence[float],
+    place: float,
+    colour: str,
+    marker: str,
+    *,
+    hollow: bool = False,
+) -> None:
+    value, low, high = found
+    axes.errorbar(
+        value,
+        place,
+        xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+        fmt=marker,
+        color=colour,
+        markersize=5.5,
+        markerfacecolor="white" if hollow else colour,
+        markeredgewidth=1.2,
+        markeredgecolor=colour if hollow else "#333333",
+        elinewidth=1.3,
+        capsize=2,
+        zorder=3,
+    )
+
+
+def _names(axes: Axes, labels: Sequence[tuple[str, bool]]) -> None:
+    """Rows from the top; headings are bold and hold no point. Only the left panel shows them."""
+    axes.set_yticks(range(len(labels)), [text for text, _ in labels], fontsize=9)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=9)
+    for tick, (_, heading) in zip(axes.get_yticklabels(), labels, strict=False):
+        if heading:
+            tick.set_fontweight("bold")
+
+
+def benchmarks(measures: Dots, title: str) -> Figure:
+    """One panel: a row for each accuracy below the name of its task, the base and others in it."""
+    from matplotlib.figure import Figure
+
+    labels: list[tuple[str, bool]] = []
+    notes: dict[int, str] = {}
+    places = []
+    for i, measure in enumerate(measures):
+        if i == 0 or measure["run"] != measures[i - 1]["run"]:
+            notes[len(labels)] = "" if measure["mean"] else measure["note"]
+            labels.append((measure["run"], True))
+        places.append(len(labels))
+        what = measure["what"].removeprefix(f"{measure['run']} ")
+        what = "all its tasks" if what == measure["run"] else what
+        labels.append((what + (" (at chance)" if measure["at_chance"] else ""), False))
+    every = (row for measure in measures for row in measure["rows"])
+    others = list(dict.fromkeys(row["method"] for row in every if row["kind"] == "other"))
+    step = 0.8 / (len(others) + 1)
+    height = 1.6 + len(labels) * (ROW + 0.06 * len(others))
+    figure = Figure(figsize=(8, max(3.0, height)), layout="constrained")
+    axes = figure.subplots()
+    for place, measure in zip(places, measures, strict=True):
+        top = place - step * len(others) / 2
+        for row in measure["rows"]:
+            if row["kind"] == "base":
+                _dot(axes, row["value"], top, BASE, "o")
+            else:
+                i = others.index(row["method"])
+                _dot(axes, row["value"], top + step * (i + 1), OTHERS[i % len(OTHERS)], "D")
+        if measure["chance"] is not None:
+            ends = [place - 0.42, place + 0.42]
+            axes.plot([measure["chance"]] * 2, ends, color=CHANCE, linewidth=1.4, zorder=1)
+    _names(axes, labels)
+    for place, note in notes.items():
+        axes.text(0.01, place, note, fontsize=8.5, color="#555555", va="center")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of right answers")
+    _legend(figure, title, others=others, band=False)
+    return figure
+
+
+def _legend(figure: Figure, title: str, *, others: Sequence[str], band: bool) -> None:
+    from matplotlib.artist import Artist
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def mark(colour: str, marker: str, label: str) -> Line2D:
+        return Line2D(
+            [], [], marker=marker, color=colour, linestyle="", label=label, markersize=5.5,
+            markeredgecolor="#333333",
+        )  # fmt: skip
+
+    handles: list[Artist] = [mark(BASE, "o", "base")]
+    if band:
+        handles.append(Patch(color="#ececec", label="interval of the base"))
+    handles += [mark(OTHERS[i % len(OTHERS)], "D", name) for i, name in enumerate(others)]
+    handles.append(Line2D([], [], color=CHANCE, linestyle="--" if band else "-", label="chance"))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(5, len(handles)),
+        frameon=False,
+        fontsize=9,
+        title=title,
+        title_fontsize=9,
+    )
