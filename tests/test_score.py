@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import random
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from lora_ledger.corpora.store import load as load_rows
 from lora_ledger.corpora.store import save
 from lora_ledger.generate import rows_gz
 from lora_ledger.records import Record, write_record
-from lora_ledger.score import pass_at_k, program, score
+from lora_ledger.score import judged, pass_at_k, score, solution
 from lora_ledger.study import KeyProblem, Study
 from lora_ledger.study_file import load
 
@@ -109,6 +108,11 @@ def test_code(study: Study, tmp_path: Path) -> None:
         ("0", "1", "1", "passed"),
     ]
     assert record.run["sandbox"]["distinct_programs"] == 5
+    assert record.run["sandbox"]["confinement"]["level"] == 3
+    assert record.results["proof"]["solutions"] == {"passed": 3, "total": 3, "odd": []}
+    assert record.results["proof"]["stubs"] == {"passed": 0, "total": 3, "odd": []}
+    assert record.results["proof"]["cheats"]["passed"] == 0
+    assert record.results["proof"]["cheats"]["total"] > 50
 
 
 def test_words(study: Study, tmp_path: Path) -> None:
@@ -144,16 +148,24 @@ MBPP = {
 
 
 def test_a_program_of_either_judge() -> None:
-    row = {"prompt": "def f():\n", "completion": "    return 1\n"}
-    found = program("humaneval", row, {"test": "def check(f): ...", "entry_point": "f"})
-    assert found.source == "def f():\n    return 1\n"
-    assert found.tests == "def check(f): ...\ncheck(f)\n"
-    found = program("mbpp", row, {"test_list": ["assert a", "assert b", "assert c", "assert d"]})
-    assert (found.source, found.tests) == ("    return 1\n", "assert a\nassert b\nassert c\n")
-    found = program("mbpp", row, {"test_list": ["assert a"], "test_setup_code": "a = 1"})
-    assert found.tests == "a = 1\nassert a\n"
+    row = {"prompt": "# asked\ndef f():\n", "completion": "    return 1\n"}
+    fields: dict[str, Any] = {"test": "def check(f): ...", "entry_point": "f"}
+    document = {"prompt": "def f():\n", "response": "    return 2\n", "fields": fields}
+    found = judged("humaneval", row, document)
+    assert found.prompt + found.completion == "# asked\ndef f():\n    return 1\n"
+    assert (found.tests, found.entry_point) == ("def check(f): ...", "f")
+    # What the tests may use beside the function comes from the prompt as published.
+    assert found.context == "def f():\n"
+    assert solution("humaneval", document).completion == "    return 2\n"
+    fields = {"test_list": ["assert a", "assert b", "assert c", "assert d"], "code": "a = 1"}
+    document["fields"] = fields
+    found = judged("mbpp", row, document)
+    assert (found.prompt, found.completion) == ("", "    return 1\n")
+    assert (found.tests, found.context, found.style) == ("assert a\nassert b\nassert c", "", "mbpp")
+    assert judged("mbpp", row, {"fields": fields | {"test_setup_code": "a = 1"}}).context == "a = 1"
+    assert solution("mbpp", document).completion == "a = 1"
     with pytest.raises(ValueError, match="judge: found 'x', expected humaneval or mbpp"):
-        program("x", row, {})
+        judged("x", row, document)
 
 
 def test_mbpp(study: Study, tmp_path: Path) -> None:
@@ -187,23 +199,21 @@ def test_gsm8k_answers_with_the_marks_of_the_calculator(study: Study, tmp_path: 
     }
 
 
-def test_the_published_solutions_of_mbpp_pass(mirror: Path) -> None:
-    """Of the 500 test problems all but 123, whose solution takes longer than the limit.
+def test_a_machine_that_confines_too_little_is_refused(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_ledger.sandbox import judge
 
-    lm-eval's limit is three seconds, too; on a fast machine 123 passes.
-    """
-    from lora_ledger.sandbox.execute import run_all
-
-    lines = (mirror / "mbpp.jsonl").read_text("utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if 11 <= row["task_id"] <= 510]
-    verdicts = run_all([program("mbpp", {"completion": row["code"]}, row) for row in rows], 2)
-    failed = {
-        row["task_id"]: verdict.reason
-        for row, verdict in zip(rows, verdicts, strict=True)
-        if verdict.reason != "passed"
-    }
-    assert len(rows) == 500
-    assert failed in ({}, {123: "timeout"})
+    monkeypatch.setattr(judge.confine, "level_of", lambda layers, failed: 2)
+    save({"test": list(smoke({}, {"kind": "code"}))[:1]}, tmp_path / "data")
+    with pytest.raises(judge.SandboxError, match=r"sandbox_level: found 2 .*expected 3"):
+        scored(study, "code", tmp_path / "data", [["    pass\n"]], tmp_path)
+    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw["evaluation"]["sandbox_level"] = 2
+    record, _ = scored(
+        Study.model_validate(raw), "code", tmp_path / "data", [["    pass\n"]], tmp_path
+    )
+    assert record.run["sandbox"]["confinement"]["level"] == 2
 
 
 def test_code_needs_consent(study: Study, tmp_path: Path) -> None:
@@ -243,7 +253,7 @@ def test_a_diverged_cell_passes_its_status_on(study: Study, tmp_path: Path) -> N
 
 def test_word_problems_are_scored_without_torch() -> None:
     program = (
-        "import sys, lora_ledger.score, lora_ledger.tasks.loading, lora_ledger.sandbox.execute; "
+        "import sys, lora_ledger.score, lora_ledger.tasks.loading, lora_ledger.sandbox.proof; "
         "print('torch' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

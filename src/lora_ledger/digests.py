@@ -22,7 +22,7 @@ LEFT_OUT = frozenset(
     | {"study", "study_file", "catalogue", "sources"}
 )
 # Modules that a stage reaches by their file or by a name: no import statement shows them.
-BY_NAME = {"score": ("metrics.pass_at_k", "sandbox.child")}
+BY_NAME = {"score": ("metrics.pass_at_k", "sandbox.probes")}
 
 
 @cache

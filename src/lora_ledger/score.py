@@ -1,9 +1,10 @@
 """Stage `score`: which completions are right.
 
 In: the study, a generations file with its record, and the task's corpus.
-Out: a record with every metric by problem, and a table with a row a completion. Code runs in the
-sandbox, put together as the task's judge says; word problems go through lm-eval's own filters and
-exact match. It needs no model and no torch, and generates nothing.
+Out: a record with every metric by problem, and a table with a row a completion. Code is judged by
+the sandbox, put together as the task's judge says, once the sandbox has been shown to judge
+rightly; word problems go through lm-eval's own filters and exact match. It needs no model and no
+torch, and generates nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,13 @@ from .records import (
     write_bytes_atomic,
     write_record,
 )
+from .sandbox.judge import SandboxError
 from .study import KeyProblem, Study, require
 from .study_file import StudyError, load
 from .tasks import TaskInfo, describe
 
 if TYPE_CHECKING:
-    from .sandbox.execute import Program
+    from .sandbox.judge import Problem
 
 METRIC = Path(__file__).parent / "metrics" / "pass_at_k.py"
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50, 64, 100, 128, 200, 256)
@@ -69,56 +71,90 @@ def pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[st
     return found
 
 
-def program(judge: str, row: Mapping[str, Any], fields: Mapping[str, Any]) -> Program:
+def judged(judge: str, row: Mapping[str, Any], document: Mapping[str, Any]) -> Problem:
     """A completion with its tests, as the upstream runner of the benchmark puts them together.
 
-    `humaneval` (Chen et al. 2021): prompt + completion, then the test, then `check(entry_point)`.
-    `mbpp` (lm-eval): the completion alone, which ends before `[DONE]`, then the three asserts that
-    the prompt shows. Before them stands the published code that sets them up, where there is any:
-    of the test problems in number 367, which no completion can pass in lm-eval, as it leaves that
-    code out.
+    `humaneval` (Chen et al. 2021): prompt + completion is the program; the tests may use the other
+    functions of the prompt, which are taken from the prompt as published. `mbpp` (lm-eval): the
+    completion alone, which ends before `[DONE]`, then the three asserts that the prompt shows. The
+    published code that sets them up runs first, where there is any: of the test problems in number
+    367, which no completion can pass in lm-eval, as it leaves that code out.
     """
-    from .sandbox.execute import Program
+    from .sandbox.judge import Problem
 
+    fields = document["fields"]
     if judge == "humaneval":
-        tests = f"{fields['test']}\ncheck({fields['entry_point']})\n"
-        return Program(row["prompt"] + row["completion"], tests)
+        return Problem(
+            row["prompt"],
+            row["completion"],
+            fields["test"],
+            fields["entry_point"],
+            context=document["prompt"],
+        )
     if judge == "mbpp":
-        before = [fields["test_setup_code"]] if fields.get("test_setup_code") else []
-        return Program(row["completion"], "\n".join([*before, *fields["test_list"][:3]]) + "\n")
+        tests = "\n".join(fields["test_list"][:3])
+        setup = fields.get("test_setup_code") or ""
+        return Problem("", row["completion"], tests, style="mbpp", context=setup)
     raise ValueError(f"judge: found {judge!r}, expected humaneval or mbpp")
 
 
+def solution(judge: str, document: Mapping[str, Any]) -> Problem:
+    """The problem with the benchmark's own solution as the completion."""
+    code = document["fields"]["code"] if judge == "mbpp" else document["response"]
+    return judged(judge, {"prompt": document["prompt"], "completion": code}, document)
+
+
 def score_code(
-    rows: Rows, problems: Sequence[int], samples: int, folder: Path, info: TaskInfo, jobs: int
+    rows: Rows,
+    problems: Sequence[int],
+    samples: int,
+    folder: Path,
+    info: TaskInfo,
+    jobs: int,
+    level: int,
 ) -> tuple[dict[str, Any], Rows, dict[str, Any]]:
-    """Metrics and reasons, the items, and how the sandbox ran."""
+    """Metrics, reasons and the proof of the judge, the items, and how the sandbox ran.
+
+    Raises SandboxError where the machine confines less than `level`, or where a solution fails or a
+    stub or a cheat passes.
+    """
     from .corpora.store import load as load_rows
-    from .sandbox.execute import Limits, run_all
+    from .sandbox.judge import Sandbox
+    from .sandbox.proof import prove, require
 
     documents = load_rows(folder, info.split)
+    proof = prove([solution(info.judge, documents[p]) for p in problems], jobs, level)
+    require(proof)
+    patience = dict(zip(problems, proof.cpu_seconds(), strict=True))
     programs = []
     for row in rows:
         document = documents[row["problem"]]
         same_document(row, document)
-        programs.append(program(info.judge, row, document["fields"]))
-    verdicts = run_all(programs, jobs)
-    passed = [verdict.reason == "passed" for verdict in verdicts]
+        one = judged(info.judge, row, document)
+        programs.append(replace(one, cpu_seconds=patience[row["problem"]]))
+    limits = proof.limits()
+    with Sandbox(jobs, level, limits) as sandbox:
+        verdicts = sandbox.judge_all(programs)
+    passed = [verdict.passed for verdict in verdicts]
     sizes = [size for size in SIZES if size <= samples]
     items = [
         {**pick(row), "passed": int(ok), "reason": verdict.reason}
         for row, ok, verdict in zip(rows, passed, verdicts, strict=True)
     ]
+    found = proof.as_dict()
+    confinement = found.pop("confinement")
     results = {
         "metrics": pass_at_k(by_problem(rows, problems, passed), sizes),
         "reasons": dict(sorted(Counter(verdict.reason for verdict in verdicts).items())),
+        "proof": found,
     }
-    sandbox = {
+    ran = {
         "distinct_programs": len(set(programs)),
-        "own_network_namespace": bool(verdicts) and all(v.separate_network for v in verdicts),
-        "limits": asdict(Limits()),
+        "confinement": confinement,
+        "limits": limits.as_dict(),
+        "longer_limits": {p: seconds for p, seconds in patience.items() if seconds},
     }
-    return results, items, sandbox
+    return results, items, ran
 
 
 def score_words(
@@ -241,7 +277,9 @@ def score(
     ran: dict[str, Any] = {}
     if info.executes_code:
         samples: int = generated.results["samples"]
-        results, table, ran = score_code(rows, problems, samples, data, info, jobs)
+        results, table, ran = score_code(
+            rows, problems, samples, data, info, jobs, study.evaluation.sandbox_level
+        )
     else:
         results, table = score_words(rows, problems, info.name, data)
     write_bytes_atomic(items, csv_gz(columns, table))
@@ -280,7 +318,7 @@ def main() -> None:
             args.items,
             args.jobs,
         )
-    except (StudyError, KeyProblem, ValueError, FileNotFoundError) as error:
+    except (StudyError, KeyProblem, SandboxError, ValueError, FileNotFoundError) as error:
         print(f"score: {error}", file=sys.stderr)
         sys.exit(2)
 

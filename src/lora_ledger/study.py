@@ -261,6 +261,11 @@ class Evaluation(Frozen):
     allow_code_execution: bool = Field(
         False, description="Consent to run generated code in a confined process."
     )
+    sandbox_level: Annotated[int, Field(ge=1, le=3)] = Field(
+        3,
+        description="The least confinement of generated code that is accepted: 3 Landlock and "
+        "seccomp, 2 seccomp, 1 limits and a process apart.",
+    )
     bootstrap: PositiveInt = Field(2000, description="Resamples behind each interval.")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
 
