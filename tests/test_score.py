@@ -206,9 +206,11 @@ def test_a_machine_that_confines_too_little_is_refused(
 
     monkeypatch.setattr(judge.confine, "level_of", lambda layers, failed: 2)
     save({"test": list(smoke({}, {"kind": "code"}))[:1]}, tmp_path / "data")
-    with pytest.raises(judge.SandboxError, match=r"sandbox_level: found 2 .*expected 3"):
-        scored(study, "code", tmp_path / "data", [["    pass\n"]], tmp_path)
     raw: dict[str, Any] = study.model_dump(mode="json")
+    raw["evaluation"]["sandbox_level"] = 3
+    strict = Study.model_validate(raw)
+    with pytest.raises(judge.SandboxError, match=r"sandbox_level: found 2 .*expected 3"):
+        scored(strict, "code", tmp_path / "data", [["    pass\n"]], tmp_path)
     raw["evaluation"]["sandbox_level"] = 2
     record, _ = scored(
         Study.model_validate(raw), "code", tmp_path / "data", [["    pass\n"]], tmp_path
