@@ -226,6 +226,7 @@ def test_hellaswag_klosax(mirror: Path) -> None:
     assert not set(labels[:3_243]) & set(labels[3_243:])
     assert rows[0].fields == {
         "query": "Roof shingle removal: A man is sitting on a roof. he",
+        "asked": "A man is sitting on a roof. he",
         "choices": [
             "is using wrap to wrap a pair of skis.",
             "is ripping level tiles off.",
@@ -290,10 +291,16 @@ def test_winogrande_renders_the_strings_of_the_file(mirror: Path) -> None:
         assert preprocess_winogrande.doc_to_text(one.fields) == row["gold"]
         assert one.response == one.fields[f"option{row['gold'] + 1}"]
         assert str(one.fields["sentence"]).count("_") == 1
+        # What the contamination gate looks for: the right context, then what follows.
+        asked = str(one.fields["asked"])
+        assert asked.startswith(row["context_options"][row["gold"]])
+        assert asked.endswith(row["continuation"])
     assert len(BY_HAND["winogrande"]) == 12
     for expected in BY_HAND["winogrande"]:
-        fields = {key: value for key, value in expected.items() if key != "row"}
-        assert rows[expected["row"] - 1].fields == fields
+        found = rows[expected["row"] - 1].fields
+        assert {key: found[key] for key in expected if key != "row"} == {
+            key: value for key, value in expected.items() if key != "row"
+        }
 
 
 def test_piqa(mirror: Path) -> None:
