@@ -35,6 +35,15 @@ def gate_of(wildcards):
     return ancient(f"{OUT}/gate/{wildcards.setting}.json")
 
 
+def overlaps(wildcards):
+    """The report on the setting's corpus and each run that its cells are scored on."""
+    corpus = STUDY.settings[wildcards.setting].corpus
+    return expand(
+        f"{OUT}/contaminate/{corpus}/{{run}}.json",
+        run=plan.gated(STUDY, wildcards.setting),
+    )
+
+
 def seed_flag(wildcards):
     found = plan.cell(STUDY, wildcards.cell)
     return found.seed if found else STUDY.seeds[0]

@@ -2,15 +2,6 @@
 # in: data/<corpus>/    out: contaminate/<corpus>/<run>.json, gate/<setting>.json
 
 
-def overlaps(wildcards):
-    """The report on the setting's corpus and each run that its cells are scored on."""
-    corpus = STUDY.settings[wildcards.setting].corpus
-    return expand(
-        f"{OUT}/contaminate/{corpus}/{{run}}.json",
-        run=plan.gated(STUDY, wildcards.setting),
-    )
-
-
 rule contaminate:
     input:
         data=f"{OUT}/data/{{corpus}}/record.json",
