@@ -1,27 +1,30 @@
 """Generates completions: batched decoding with a key-value cache, of one or several samples.
 
 In: a transformers causal model, its tokenizer, and prompts as token ids with their sampling.
-Out: completions: text, number of tokens, and why each ended. Prompts are filled in once however
-many samples they have; padding is masked by position, never by token id; finished sequences leave
-the batch. It renders no prompt and reads no task.
+Out: completions: text, number of tokens, and why each ended. A prompt is filled in once however many
+samples it has, and so is the beginning that all prompts share; nothing is padded. A sequence that
+ends leaves the batch, and another takes its place. It renders no prompt and reads no task.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from lora_ledger.inference.attention import Cached, Packed, Segment, Slots, states
 from lora_ledger.inference.sampling import Sampling, choose
 
 Finish = Literal["stop", "length", "end"]
-# Tokens of prompts, padding included, that are filled in at once.
+# Tokens of prompts that are filled in at once.
 PREFILL = 4096
+# A beginning that all prompts share is filled in apart from this many tokens on.
+SHARED = 16
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,6 @@ class _Sequence:
     finish: Finish | None = None
 
 
-@dataclass
-class _Batch:
-    """Sequences in the making. Row i holds `lengths[i]` tokens, at the right end of the cache."""
-
-    sequences: list[_Sequence]
-    logits: Tensor
-    cache: Any
-    lengths: Tensor
-
-
 def generate(
     model: Any,
     tokenizer: Any,
@@ -69,23 +62,20 @@ def generate(
     *,
     end_ids: frozenset[int],
     batch_size: int,
+    done: Callable[[int], object] = lambda count: None,
 ) -> list[list[Completion]]:
     """Completions of each prompt, in the order given; `batch_size` bounds the sequences at once.
 
-    Prompts run sorted by length, longest first; when half of the batch has ended, others take the
-    places. The kernels of a batch may round the last digits of its logits in another way than
-    those of another batch; nothing else passes between sequences.
+    Prompts run sorted by length, longest first. `done` is told how many sequences have ended, each
+    time that some have. The kernels of a batch may round the last digits of its logits in another
+    way than those of another batch; nothing else passes between sequences.
     """
     found: list[list[Completion | None]] = [[None] * len(prompt.draws) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), i))
     for sampling in dict.fromkeys(prompts[i].sampling for i in order):
-        waiting = deque(
-            _Sequence(i, j)
-            for i in order
-            if prompts[i].sampling == sampling
-            for j in range(len(prompts[i].draws))
-        )
-        for sequence in _decode(model, tokenizer, prompts, waiting, sampling, end_ids, batch_size):
+        batch = _Batch(model, tokenizer, prompts, sampling, end_ids, batch_size)
+        some = [i for i in order if prompts[i].sampling == sampling]
+        for sequence in batch.run(some, done):
             prompt = prompts[sequence.prompt]
             assert sequence.finish is not None
             found[sequence.prompt][sequence.sample] = Completion(
@@ -96,147 +86,129 @@ def generate(
     return [[one for one in several if one is not None] for several in found]
 
 
-@torch.inference_mode()
-def _decode(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Prompt],
-    waiting: deque[_Sequence],
-    sampling: Sampling,
-    end_ids: frozenset[int],
-    batch_size: int,
-) -> list[_Sequence]:
-    """Decode all that waits, token by token, and return it as it ends."""
-    done: list[_Sequence] = []
-    batch: _Batch | None = None
-    while batch or waiting:
-        held = len(batch.sequences) if batch else 0
-        while waiting and held <= batch_size // 2:
-            batch = _join(batch, _admit(model, prompts, waiting, batch_size - held))
-            held = len(batch.sequences)
-        assert batch is not None
-        draws = torch.stack(
-            [prompts[s.prompt].draws[s.sample, len(s.ids)] for s in batch.sequences]
+def shared_length(sequences: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with, at least one of each being left over."""
+    if len(sequences) < 2:
+        return 0
+    first, last = min(sequences), max(sequences)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    shortest = min(map(len, sequences))
+    return same if same < shortest else shortest - 1
+
+
+class _Batch:
+    """The sequences in the making, of one way of sampling; sequence i stands in slot i."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        end_ids: frozenset[int],
+        size: int,
+    ) -> None:
+        self.model, self.tokenizer, self.prompts = model, tokenizer, prompts
+        self.sampling, self.end_ids, self.size = sampling, end_ids, size
+        self.active: list[_Sequence] = []
+        self.logits = torch.empty(0)
+        self.shared = 0
+        self.prefix: list[Cached] | None = None
+        self.slots = Slots(size)
+
+    @torch.inference_mode()
+    def run(self, order: Sequence[int], done: Callable[[int], object]) -> list[_Sequence]:
+        """Decode the prompts of these indices, token by token, and return all their sequences."""
+        waiting = deque(
+            _Sequence(i, j) for i in order for j in range(len(self.prompts[i].draws))
         )
-        tokens = choose(batch.logits, draws, sampling)
-        keep = []
-        for row, (sequence, token) in enumerate(zip(batch.sequences, tokens.tolist(), strict=True)):
-            sequence.ids.append(token)
-            sequence.finish = _finish(tokenizer, prompts[sequence.prompt], sequence.ids, end_ids)
-            if sequence.finish is None:
-                keep.append(row)
-            else:
-                done.append(sequence)
-        if not keep:
-            batch = None
-            continue
-        if len(keep) < len(batch.sequences):
-            kept = torch.tensor(keep, device=tokens.device)
-            tokens = tokens[kept]
-            _select(batch, kept, [batch.sequences[row] for row in keep])
-        _step(model, batch, tokens)
-    return done
+        ended: list[_Sequence] = []
+        self._share([self.prompts[i].ids for i in order])
+        while self.active or waiting:
+            # Filling in one short prompt alone would waste the products' width.
+            while waiting and len(self.active) <= self.size - max(1, self.size // 8):
+                self._admit(waiting)
+            before = len(ended)
+            tokens = self._choose(ended)
+            if len(ended) > before:
+                done(len(ended) - before)
+            if self.active:
+                positions = self.slots.advance()
+                hidden = states(self.model, tokens, positions, self.slots)
+                self.logits = self.model.get_output_embeddings()(hidden)
+        return ended
 
+    def _share(self, sequences: Sequence[list[int]]) -> None:
+        """Fill in what all prompts begin with, once."""
+        length = shared_length(sequences)
+        if length >= SHARED:
+            pack = Packed([Segment(0, (length,))], keep=True)
+            ids = torch.tensor(sequences[0][:length], device=self.model.device)
+            states(self.model, ids, torch.arange(length, device=ids.device), pack)
+            # Products with a part of a larger tensor would copy it at every step.
+            self.prefix = [(k.contiguous(), v.contiguous()) for k, v in pack.kept]
+            self.shared = length
+            self.slots = Slots(self.size, self.prefix)
 
-def _admit(model: Any, prompts: Sequence[Prompt], waiting: deque[_Sequence], room: int) -> _Batch:
-    """Take up to `room` sequences and fill in their prompts, each once, PREFILL tokens at most."""
-    taken: list[_Sequence] = []
-    rows: list[int] = []
-    while waiting and len(taken) < room:
-        prompt = waiting[0].prompt
-        if prompt not in rows:
-            # Sorted by length, so the first is the widest.
-            width = len(prompts[rows[0] if rows else prompt].ids)
-            if rows and width * (len(rows) + 1) > PREFILL:
+    def _admit(self, waiting: deque[_Sequence]) -> None:
+        """Take sequences until the batch is full, or PREFILL tokens of their prompts are."""
+        room = self.size - len(self.active)
+        taken: list[list[_Sequence]] = []
+        tokens = 0
+        while waiting and room:
+            prompt = waiting[0].prompt
+            length = len(self.prompts[prompt].ids) - self.shared
+            if taken and tokens + length > PREFILL:
                 break
-            rows.append(prompt)
-        taken.append(waiting.popleft())
-    logits, cache, lengths = prefill(model, [prompts[i].ids for i in rows])
-    place = torch.tensor([rows.index(s.prompt) for s in taken], device=logits.device)
-    batch = _Batch(taken, logits, cache, lengths)
-    _select(batch, place, taken)
-    return batch
+            several = []
+            while waiting and room and waiting[0].prompt == prompt:
+                several.append(waiting.popleft())
+                room -= 1
+            taken.append(several)
+            tokens += length
+        suffixes = [self.prompts[several[0].prompt].ids[self.shared :] for several in taken]
+        starts = [0]
+        for ids in suffixes:
+            starts.append(starts[-1] + len(ids))
+        pack = Packed(
+            [Segment(start, (len(ids),)) for start, ids in zip(starts, suffixes, strict=False)],
+            prefix=self.prefix,
+            keep=True,
+        )
+        device = self.model.device
+        hidden = states(
+            self.model,
+            torch.tensor([token for ids in suffixes for token in ids], device=device),
+            torch.cat([torch.arange(len(ids), device=device) for ids in suffixes]) + self.shared,
+            pack,
+        )
+        last = [end - 1 for end, several in zip(starts[1:], taken, strict=True) for _ in several]
+        logits = self.model.get_output_embeddings()(hidden[torch.tensor(last, device=device)])
+        for start, end, several in zip(starts, starts[1:], taken, strict=False):
+            kept = [(keys[:, start:end], values[:, start:end]) for keys, values in pack.kept]
+            self.slots.add(kept, end - start, len(several))
+            self.active += several
+        self.logits = torch.cat([self.logits, logits]) if len(self.logits) else logits
 
-
-def _select(batch: _Batch, rows: Tensor, sequences: list[_Sequence]) -> None:
-    """Take the given rows (one may come several times), and no column that all of them pad."""
-    batch.sequences = sequences
-    batch.cache.batch_select_indices(rows)
-    batch.logits, batch.lengths = batch.logits[rows], batch.lengths[rows]
-    width = int(batch.lengths.max())
-    for layer in batch.cache.layers:
-        layer.keys, layer.values = layer.keys[..., -width:, :], layer.values[..., -width:, :]
-
-
-def _join(first: _Batch | None, second: _Batch) -> _Batch:
-    """Two batches as one, the narrower cache padded on the left."""
-    if first is None:
-        return second
-    width = max(first.cache.get_seq_length(), second.cache.get_seq_length())
-    for one, other in zip(first.cache.layers, second.cache.layers, strict=True):
-        one.keys = torch.cat([_widen(one.keys, width), _widen(other.keys, width)])
-        one.values = torch.cat([_widen(one.values, width), _widen(other.values, width)])
-    return _Batch(
-        first.sequences + second.sequences,
-        torch.cat([first.logits, second.logits]),
-        first.cache,
-        torch.cat([first.lengths, second.lengths]),
-    )
-
-
-def _widen(states: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(states, (0, 0, width - states.shape[-2], 0))
-
-
-def _step(model: Any, batch: _Batch, tokens: Tensor) -> None:
-    """Feed one token to every row and put the next logits in place."""
-    positions = batch.lengths
-    batch.lengths = positions + 1
-    width = batch.cache.get_seq_length() + 1
-    padded = bool((batch.lengths < width).any())
-    batch.logits = _last_logits(
-        model,
-        input_ids=tokens[:, None],
-        attention_mask=mask_of(batch.lengths, width) if padded else None,
-        position_ids=positions[:, None],
-        past_key_values=batch.cache,
-    )
-
-
-def _last_logits(model: Any, **inputs: Any) -> Tensor:
-    """Logits (batch, vocabulary) of the last position.
-
-    The states are made two-dimensional before the head: on three dimensions that do not lie one
-    after another, the product copies the head's weights once for every row of the batch.
-    """
-    hidden = model.get_decoder()(**inputs, use_cache=True).last_hidden_state
-    logits: Tensor = model.get_output_embeddings()(hidden[:, -1].contiguous())
-    return logits
-
-
-def mask_of(lengths: Tensor, width: int) -> Tensor:
-    """True (batch, width) on the last `lengths` columns: where tokens and not padding stand."""
-    return torch.arange(width, device=lengths.device)[None, :] >= (width - lengths)[:, None]
-
-
-def prefill(model: Any, prompts: Sequence[list[int]]) -> tuple[Tensor, Any, Tensor]:
-    """Last logits (batch, vocabulary), cache and lengths (batch) of left-padded prompts."""
-    device = model.device
-    lengths = torch.tensor([len(ids) for ids in prompts], device=device)
-    width = int(lengths.max())
-    ids = torch.tensor([[0] * (width - len(one)) + one for one in prompts], device=device)
-    places = torch.arange(width, device=device)[None, :] - (width - lengths)[:, None]
-    padded = bool((lengths < width).any())
-    # Without the model's config every layer keeps all its states, also under a sliding window.
-    cache = DynamicCache()
-    logits = _last_logits(
-        model,
-        input_ids=ids,
-        attention_mask=mask_of(lengths, width) if padded else None,
-        position_ids=places.clamp(min=0),
-        past_key_values=cache,
-    )
-    return logits, cache, lengths
+    def _choose(self, ended: list[_Sequence]) -> Tensor:
+        """The next token of every sequence that goes on; those that end leave the batch."""
+        draws = torch.stack(
+            [self.prompts[s.prompt].draws[s.sample, len(s.ids)] for s in self.active]
+        )
+        chosen: list[int] = choose(self.logits, draws, self.sampling).tolist()
+        for sequence, token in zip(self.active, chosen, strict=True):
+            sequence.ids.append(token)
+            prompt = self.prompts[sequence.prompt]
+            sequence.finish = _finish(self.tokenizer, prompt, sequence.ids, self.end_ids)
+        for slot in reversed(range(len(self.active))):
+            if self.active[slot].finish is not None:
+                ended.append(self.active[slot])
+                last = self.slots.drop(slot)
+                self.active[slot], chosen[slot] = self.active[last], chosen[last]
+                self.active.pop()
+                chosen.pop()
+        self.logits = self.logits[:0]
+        return torch.tensor(chosen, device=self.model.device)
 
 
 def _finish(

@@ -1,0 +1,307 @@
+"""Attention of evaluation, without padding: packed sequences, and the next token of many.
+
+In: a transformers causal model and one row of token ids with their positions. Out: its last hidden
+states (tokens, hidden). A *layout* says which tokens of the row see which others, and holds what was
+seen before: `Packed` fills in whole sequences, `Slots` adds one token to each of many. Layers, norms
+and projections are the model's own; only attention is replaced, by transformers' `AttentionInterface`.
+It chooses no token, makes no logits and keeps no order of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+NAME = "lora-ledger"
+# Continuations of a context are attended to together up to so many tokens.
+TOGETHER = 128
+# Rows of a long sequence that are attended for together, on a CPU.
+BLOCK = 64
+# A cache grows by so many columns at a time, and shrinks when twice as many are free.
+COLUMNS = 64
+
+Cached = tuple[Tensor, Tensor]
+"""Keys and values of one layer, each (key-value heads, tokens, head size)."""
+
+
+class Layout(Protocol):
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        """(1, tokens, heads, head size) from states of shape (1, heads, tokens, head size)."""
+        ...
+
+
+def states(model: Any, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+    """Last hidden states (tokens, hidden) of the ids (tokens) at their positions (tokens)."""
+    config = model.config
+    before = config._attn_implementation
+    # A name that has no mask function of its own: the model makes no mask, the layout knows.
+    config._attn_implementation = NAME
+    try:
+        hidden = model.get_decoder()(
+            input_ids=ids[None], position_ids=positions[None], use_cache=False, layout=layout
+        ).last_hidden_state
+    finally:
+        config._attn_implementation = before
+    found: Tensor = hidden[0]
+    return found
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    return layout.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Sequences that stand one after another from `start`, each after the same context.
+
+    `context` are rows of the same pack, or None: then it is what the pack was told to begin with.
+    """
+
+    start: int
+    lengths: tuple[int, ...]
+    context: tuple[int, int] | None = None
+
+    @property
+    def end(self) -> int:
+        return self.start + sum(self.lengths)
+
+
+@dataclass
+class Packed:
+    """Sequences side by side in one row; `prefix` stands before each that has no other context."""
+
+    segments: Sequence[Segment]
+    prefix: list[Cached] | None = None
+    keep: bool = False
+    kept: list[Cached] = field(default_factory=list)
+    _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        out = torch.empty_like(query.transpose(1, 2))
+        for place, segment in enumerate(self.segments):
+            rows = slice(segment.start, segment.end)
+            keys, values = key[:, :, rows], value[:, :, rows]
+            seen = 0
+            if segment.context is not None:
+                first = slice(*segment.context)
+                seen = first.stop - first.start
+                keys = torch.cat([key[:, :, first], keys], 2)
+                values = torch.cat([value[:, :, first], values], 2)
+            elif self.prefix is not None:
+                seen = self.prefix[layer][0].shape[1]
+                keys = torch.cat([self.prefix[layer][0][None], keys], 2)
+                values = torch.cat([self.prefix[layer][1][None], values], 2)
+            mask = self._mask(place, segment.lengths, seen, window, query.device)
+            attend = in_blocks if _long(query, segment.lengths, seen, window) else _at_once
+            out[:, rows] = attend(query[:, :, rows], keys, values, scaling, mask).transpose(1, 2)
+        if self.keep:
+            self.kept.append((key[0], value[0]))
+        return out
+
+    def _mask(
+        self, place: int, lengths: Sequence[int], seen: int, window: int | None, device: torch.device
+    ) -> Tensor | None:
+        """Who sees whom (rows, seen + rows), the same in every layer; None: plainly causal."""
+        if (place, window) not in self._masks:
+            plain = len(lengths) == 1 and not seen and (window is None or lengths[0] <= window)
+            self._masks[place, window] = (
+                None if plain else visible(lengths, seen, window).to(device)
+            )
+        return self._masks[place, window]
+
+
+def _long(query: Tensor, lengths: Sequence[int], seen: int, window: int | None) -> bool:
+    """Whether a segment is one long causal sequence on a CPU, whose kernel for it is slow."""
+    whole = window is None or seen + lengths[0] <= window
+    return query.device.type == "cpu" and len(lengths) == 1 and lengths[0] > BLOCK and whole
+
+
+def _at_once(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None
+) -> Tensor:
+    return scaled_dot_product_attention(
+        query,
+        keys,
+        values,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scaling,
+        enable_gqa=query.shape[1] != keys.shape[1],
+    )
+
+
+def in_blocks(
+    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: object = None
+) -> Tensor:
+    """Causal attention (1, heads, n, size) of the last n of the keys' tokens, BLOCK rows at a time.
+
+    A block is multiplied with what it may see and with no more, by two matrix products whose rows
+    are all queries that share keys.
+    """
+    heads, count, size = query.shape[1:]
+    groups, width = keys.shape[1:3]
+    asked = (query[0] * scaling).view(groups, -1, count, size)
+    turned = keys[0].transpose(1, 2)
+    out = torch.empty_like(asked)
+    for start in range(0, count, BLOCK):
+        end = min(count, start + BLOCK)
+        seen = width - count + end
+        rows = asked[:, :, start:end].reshape(groups, -1, size)
+        scores = torch.bmm(rows, turned[:, :, :seen]).view(groups, -1, end - start, seen)
+        later = torch.ones(end - start, end - start, dtype=torch.bool).triu(1)
+        scores[..., seen - (end - start) :].masked_fill_(later, float("-inf"))
+        weights = scores.softmax(-1).view(groups, -1, seen)
+        found = torch.bmm(weights, values[0, :, :seen])
+        out[:, :, start:end] = found.view(groups, -1, end - start, size)
+    return out.view(1, heads, count, size)
+
+
+def visible(lengths: Sequence[int], seen: int, window: int | None) -> Tensor:
+    """True where a row's token may look: at the context, and at its own sequence up to itself."""
+    owners = torch.repeat_interleave(torch.tensor(lengths))
+    places = torch.cat([torch.arange(n) for n in lengths]) + seen
+    columns = torch.cat([torch.arange(seen), places])
+    shared = torch.cat([torch.full((seen,), -1), owners])[None, :]
+    mask = (columns[None, :] <= places[:, None]) & ((shared == -1) | (shared == owners[:, None]))
+    if window is not None:
+        mask &= places[:, None] - columns[None, :] < window
+    return mask
+
+
+class Slots:
+    """Keys and values of up to `rows` sequences, and what each adds token by token.
+
+    A slot holds the states of its own tokens from the left; `prefix`, if any, stands before all of
+    them and is held once. Slots in use are the first ones. Products run on as many columns as the
+    longest needs; columns that a row does not use are masked.
+    """
+
+    def __init__(self, rows: int, prefix: list[Cached] | None = None) -> None:
+        self.rows = rows
+        self.prefix = prefix
+        self.seen = prefix[0][0].shape[1] if prefix else 0
+        self.lengths: list[int] = []
+        self._cache: list[Cached] = []
+        self._columns = 0
+        self._rows = torch.empty(0)
+        self._places = torch.empty(0)
+        self._bias: dict[int | None, Tensor] = {}
+
+    def add(self, states: list[Cached], length: int, copies: int) -> None:
+        """Take `copies` new slots, each with the same states (heads, length, size) of each layer."""
+        first, last = len(self.lengths), len(self.lengths) + copies
+        self.lengths += [length] * copies
+        self._fit(states)
+        for (keys, values), (new_keys, new_values) in zip(self._cache, states, strict=True):
+            keys[first:last, :, :length] = new_keys
+            values[first:last, :, :length] = new_values
+
+    def drop(self, slot: int) -> int:
+        """Free a slot; the last one moves into its place, and its old number is returned."""
+        last = len(self.lengths) - 1
+        length = self.lengths[last]
+        if slot != last:
+            for keys, values in self._cache:
+                keys[slot, :, :length] = keys[last, :, :length]
+                values[slot, :, :length] = values[last, :, :length]
+            self.lengths[slot] = length
+        self.lengths.pop()
+        return last
+
+    def advance(self) -> Tensor:
+        """Make room for one more token in every slot; returns the positions (slots) of those."""
+        device = self._cache[0][0].device
+        own = torch.tensor(self.lengths, device=device)
+        self.lengths = [length + 1 for length in self.lengths]
+        self._fit([])
+        self._rows, self._places, self._bias = torch.arange(len(own), device=device), own, {}
+        return own + self.seen
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        count, heads, size = query.shape[2], key.shape[1], query.shape[3]
+        keys, values = self._cache[layer]
+        keys[self._rows, :, self._places] = key[0].transpose(0, 1)
+        values[self._rows, :, self._places] = value[0].transpose(0, 1)
+        # The queries of a group share their keys: (slots x key-value heads, group, head size).
+        grouped = query[0].transpose(0, 1).reshape(count * heads, -1, size)
+        group = grouped.shape[1]
+        scores = torch.bmm(grouped, keys[:count].flatten(0, 1).transpose(1, 2))
+        scores = scores.view(count, heads, group, -1)
+        if self.prefix is not None:
+            # One product for all slots: (key-value heads, slots x group, head size).
+            turned = grouped.view(count, heads, group, size).transpose(0, 1).reshape(heads, -1, size)
+            before = torch.bmm(turned, self.prefix[layer][0].transpose(1, 2))
+            before = before.view(heads, count, group, -1).transpose(0, 1)
+            scores = torch.cat([before, scores], -1)
+        weights = scores.float().mul_(scaling).add_(self._masked(window)).softmax(-1)
+        weights = weights.to(query.dtype)
+        own = weights[..., self.seen :].reshape(count * heads, group, -1)
+        out = torch.bmm(own, values[:count].flatten(0, 1)).view(count, heads, group, size)
+        if self.prefix is not None:
+            turned = weights[..., : self.seen].transpose(0, 1).reshape(heads, count * group, -1)
+            before = torch.bmm(turned, self.prefix[layer][1]).view(heads, count, group, size)
+            out = out + before.transpose(0, 1)
+        return out.reshape(1, count, heads * group, size)
+
+    def _masked(self, window: int | None) -> Tensor:
+        """0 where a slot's new token may look and minus infinity elsewhere: (slots, 1, 1, columns)."""
+        if window not in self._bias:
+            own = torch.arange(self._columns, device=self._places.device)[None, :]
+            last = self._places[:, None]
+            before = torch.arange(-self.seen, 0, device=last.device)[None, :]
+            columns = torch.cat([before.expand(len(last), -1), own.expand(len(last), -1)], 1)
+            shown = columns <= last
+            if window is not None:
+                shown &= last - columns < window
+            bias = torch.zeros(shown.shape, device=last.device)
+            self._bias[window] = bias.masked_fill_(~shown, float("-inf"))[:, None, None, :]
+        return self._bias[window]
+
+    def _fit(self, states: list[Cached]) -> None:
+        """Give the cache the columns that the longest slot needs, in whole blocks of COLUMNS.
+
+        Products over part of a wider cache would copy it first, at every step.
+        """
+        needed = -(-max(self.lengths) // COLUMNS) * COLUMNS
+        if self._cache and needed <= self._columns < needed + 2 * COLUMNS:
+            return
+        used = min(needed, self._columns)
+        shapes = [keys for keys, _ in self._cache] or [keys[None] for keys, _ in states]
+        self._cache = [
+            (self._wider(i, 0, like, needed, used), self._wider(i, 1, like, needed, used))
+            for i, like in enumerate(shapes)
+        ]
+        self._columns = needed
+
+    def _wider(self, layer: int, which: int, like: Tensor, columns: int, used: int) -> Tensor:
+        # Zeros, since a masked column counts nothing only if it is finite.
+        new = like.new_zeros(self.rows, like.shape[1], columns, like.shape[3])
+        if self._cache:
+            new[:, :, :used] = self._cache[layer][which][:, :, :used]
+        return new
