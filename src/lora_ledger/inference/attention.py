@@ -1,10 +1,10 @@
 """Attention of evaluation, without padding: packed sequences, and the next token of many.
 
 In: a transformers causal model and one row of token ids with their positions. Out: its last hidden
-states (tokens, hidden). A *layout* says which tokens of the row see which others, and holds what was
-seen before: `Packed` fills in whole sequences, `Slots` adds one token to each of many. Layers, norms
-and projections are the model's own; only attention is replaced, by transformers' `AttentionInterface`.
-It chooses no token, makes no logits and keeps no order of requests.
+states (tokens, hidden). A *layout* says which tokens of the row see which others, and holds what
+was seen before: `Packed` fills in whole sequences, `Slots` adds one token to each of many. Layers,
+norms and projections are the model's own; attention alone is replaced, by transformers'
+`AttentionInterface`. It chooses no token, makes no logits and keeps no order of requests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ Cached = tuple[Tensor, Tensor]
 
 class Layout(Protocol):
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+        window: int | None,
     ) -> Tensor:
         """(1, tokens, heads, head size) from states of shape (1, heads, tokens, head size)."""
         ...
@@ -99,7 +105,13 @@ class Packed:
     _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+        window: int | None,
     ) -> Tensor:
         out = torch.empty_like(query.transpose(1, 2))
         for place, segment in enumerate(self.segments):
@@ -123,7 +135,12 @@ class Packed:
         return out
 
     def _mask(
-        self, place: int, lengths: Sequence[int], seen: int, window: int | None, device: torch.device
+        self,
+        place: int,
+        lengths: Sequence[int],
+        seen: int,
+        window: int | None,
+        device: torch.device,
     ) -> Tensor | None:
         """Who sees whom (rows, seen + rows), the same in every layer; None: plainly causal."""
         if (place, window) not in self._masks:
@@ -212,7 +229,7 @@ class Slots:
         self._bias: dict[int | None, Tensor] = {}
 
     def add(self, states: list[Cached], length: int, copies: int) -> None:
-        """Take `copies` new slots, each with the same states (heads, length, size) of each layer."""
+        """Take `copies` new slots, each with these states (heads, length, size) of each layer."""
         first, last = len(self.lengths), len(self.lengths) + copies
         self.lengths += [length] * copies
         self._fit(states)
@@ -242,7 +259,13 @@ class Slots:
         return own + self.seen
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+        window: int | None,
     ) -> Tensor:
         count, heads, size = query.shape[2], key.shape[1], query.shape[3]
         keys, values = self._cache[layer]
@@ -255,7 +278,9 @@ class Slots:
         scores = scores.view(count, heads, group, -1)
         if self.prefix is not None:
             # One product for all slots: (key-value heads, slots x group, head size).
-            turned = grouped.view(count, heads, group, size).transpose(0, 1).reshape(heads, -1, size)
+            turned = (
+                grouped.view(count, heads, group, size).transpose(0, 1).reshape(heads, -1, size)
+            )
             before = torch.bmm(turned, self.prefix[layer][0].transpose(1, 2))
             before = before.view(heads, count, group, -1).transpose(0, 1)
             scores = torch.cat([before, scores], -1)
@@ -270,7 +295,7 @@ class Slots:
         return out.reshape(1, count, heads * group, size)
 
     def _masked(self, window: int | None) -> Tensor:
-        """0 where a slot's new token may look and minus infinity elsewhere: (slots, 1, 1, columns)."""
+        """0 where a slot's new token may look, else minus infinity: (slots, 1, 1, columns)."""
         if window not in self._bias:
             own = torch.arange(self._columns, device=self._places.device)[None, :]
             last = self._places[:, None]

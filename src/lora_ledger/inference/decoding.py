@@ -1,9 +1,9 @@
 """Generates completions: batched decoding with a key-value cache, of one or several samples.
 
 In: a transformers causal model, its tokenizer, and prompts as token ids with their sampling.
-Out: completions: text, number of tokens, and why each ended. A prompt is filled in once however many
-samples it has, and so is the beginning that all prompts share; nothing is padded. A sequence that
-ends leaves the batch, and another takes its place. It renders no prompt and reads no task.
+Out: completions: text, number of tokens, and why each ended. A prompt is filled in once however
+many samples it has, and so is the beginning that all prompts share; nothing is padded. A sequence
+that ends leaves the batch, and another takes its place. It renders no prompt, reads no task.
 """
 
 from __future__ import annotations
@@ -86,12 +86,14 @@ def generate(
     return [[one for one in several if one is not None] for several in found]
 
 
-def shared_length(sequences: Sequence[Sequence[int]]) -> int:
+def shared_length(sequences: Sequence[list[int]]) -> int:
     """How many tokens all begin with, at least one of each being left over."""
     if len(sequences) < 2:
         return 0
     first, last = min(sequences), max(sequences)
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    )
     shortest = min(map(len, sequences))
     return same if same < shortest else shortest - 1
 
@@ -119,9 +121,7 @@ class _Batch:
     @torch.inference_mode()
     def run(self, order: Sequence[int], done: Callable[[int], object]) -> list[_Sequence]:
         """Decode the prompts of these indices, token by token, and return all their sequences."""
-        waiting = deque(
-            _Sequence(i, j) for i in order for j in range(len(self.prompts[i].draws))
-        )
+        waiting = deque(_Sequence(i, j) for i in order for j in range(len(self.prompts[i].draws)))
         ended: list[_Sequence] = []
         self._share([self.prompts[i].ids for i in order])
         while self.active or waiting:
