@@ -128,7 +128,8 @@ class Judge:
                 self._send(problem)
             if not sent:
                 return
-            answer = self._receive(time.monotonic() + limits.wall_seconds + 4 * limits.tests_seconds)
+            patience = limits.wall_seconds + 4 * limits.tests_seconds
+            answer = self._receive(time.monotonic() + patience)
             sent.popleft()
             if answer is None:
                 self.stop()
