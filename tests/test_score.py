@@ -228,11 +228,14 @@ def test_code_needs_consent(study: Study, tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_another_corpus_is_refused(study: Study, tmp_path: Path) -> None:
+def test_another_corpus_is_refused_before_anything_is_judged(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examples = list(smoke({}, {"kind": "code"}))
     save({"test": examples[:2]}, tmp_path / "data")
     scored(study, "code", tmp_path / "data", [["    pass\n"]] * 2, tmp_path)
     save({"test": examples[2:4]}, tmp_path / "data")
+    monkeypatch.setattr("lora_ledger.sandbox.proof.prove", None)
     with pytest.raises(ValueError, match="generate again"):
         score(
             study, "code", "base", tmp_path / "g.jsonl.gz", tmp_path / "g.json",

@@ -123,14 +123,14 @@ def score_code(
     from .sandbox.proof import prove, require
 
     documents = load_rows(folder, info.split)
+    for row in rows:
+        same_document(row, documents[row["problem"]])
     proof = prove([solution(info.judge, documents[p]) for p in problems], jobs, level)
     require(proof)
     patience = dict(zip(problems, proof.cpu_seconds(), strict=True))
     programs = []
     for row in rows:
-        document = documents[row["problem"]]
-        same_document(row, document)
-        one = judged(info.judge, row, document)
+        one = judged(info.judge, row, documents[row["problem"]])
         programs.append(replace(one, cpu_seconds=patience[row["problem"]]))
     limits = proof.limits()
     with Sandbox(jobs, level, limits) as sandbox:

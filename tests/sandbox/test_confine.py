@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_ledger.sandbox import confine, landlock, probes, proof, seccomp
+from lora_ledger.sandbox import confine, landlock, mounts, probes, proof, seccomp
 from lora_ledger.sandbox.judge import Problem, Sandbox, SandboxError, judge_all
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
@@ -197,6 +197,66 @@ def test_an_ordinary_user_has_the_same_level(tmp_path_factory: pytest.TempPathFa
     if "old" in done.stderr or "Permission" in done.stderr:
         pytest.skip(done.stderr[-200:])
     assert done.stdout.strip() == "3 on: uid 65534", done.stderr
+
+
+def threads_and_bound(sandbox: Sandbox) -> tuple[int, int]:
+    """How many threads a worker gets when it wants 300, and its limit on processes."""
+    code = (
+        "import resource, threading\n"
+        "def f():\n"
+        "    threading.stack_size(2**17)\n"
+        "    end, made = threading.Event(), []\n"
+        "    try:\n"
+        "        while len(made) < 300:\n"
+        "            made.append(threading.Thread(target=end.wait))\n"
+        "            made[-1].start()\n"
+        "    except RuntimeError:\n"
+        "        made.pop()\n"
+        "    end.set()\n"
+        "    return len(made), resource.getrlimit(resource.RLIMIT_NPROC)[1]\n"
+    )
+    tests = "def check(candidate):\n    raise AssertionError(candidate())\n"
+    detail = sandbox.judge_all([Problem("", code, tests, "f", context="")])[0].detail
+    count, bound = re.findall(r"\d+", detail)
+    return int(count), int(bound)
+
+
+@LINUX
+def test_threads_have_a_bound() -> None:
+    """Also as root with a Python that only root can read: the kernel would exempt uid 0."""
+    with Sandbox(1, 0) as one:
+        layers = one.confinement.layers
+        if "user" not in layers["namespaces"]:
+            pytest.skip("needs a user namespace")
+        if os.getuid() == 0:
+            assert layers["identity"] == "on: uid 65534"
+        count, bound = threads_and_bound(one)
+        assert bound == 32
+        assert 4 < count <= 32
+    with Sandbox(1, 0, _without=frozenset({"namespaces"})) as one:
+        assert threads_and_bound(one)[1] <= confine.MOST_TASKS
+
+
+def test_which_folder_hides_a_library(tmp_path: Path) -> None:
+    library = tmp_path / "home/python/lib/python3.11"
+    library.mkdir(parents=True)
+    for folder in (tmp_path / "home", tmp_path / "home/python"):
+        folder.chmod(0o700)
+    found = mounts.closed_above(library)
+    assert found is not None
+    assert not found.stat().st_mode & 0o001
+    assert all(folder.stat().st_mode & 0o001 for folder in found.parents)
+    assert mounts.closed_above(Path("/usr/lib")) is None
+
+
+def test_a_library_that_is_open_or_scattered_is_left_alone(tmp_path: Path) -> None:
+    assert not mounts.uncover(Path("/usr/lib/python3.11"), [])
+    library = tmp_path / "home/python/lib/python3.11"
+    library.mkdir(parents=True)
+    (tmp_path / "home").chmod(0o700)
+    elsewhere = str(tmp_path / "home/other/lib.so")
+    assert not mounts.uncover(library, [elsewhere])
+    assert library.is_dir()
 
 
 def test_the_environment_has_no_switch(monkeypatch: pytest.MonkeyPatch) -> None:

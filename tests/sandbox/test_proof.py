@@ -18,6 +18,13 @@ PAIR = Problem(
 )
 
 
+@pytest.fixture
+def fewer_cheats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without those that use up their time; the test of HumanEval tries all of them."""
+    some = {n: text for n, text in proof.cheats().items() if not text.startswith("# slow:")}
+    monkeypatch.setattr(proof, "cheats", lambda: some)
+
+
 def test_solutions_stubs_and_cheats_of_human_eval(
     sandbox: Sandbox, solutions: list[Problem]
 ) -> None:
@@ -70,6 +77,7 @@ def test_an_escape_shows_as_a_pass() -> None:
         assert one.judge_all([cheat])[0].reason == "passed"
 
 
+@pytest.mark.usefixtures("fewer_cheats")
 def test_a_cheat_is_not_tried_without_the_layer_that_stops_it() -> None:
     """It would do to the machine what it is meant to be kept from."""
     marked = {n for n, text in proof.cheats().items() if text.startswith("# seccomp:")}
@@ -84,6 +92,7 @@ def test_a_cheat_is_not_tried_without_the_layer_that_stops_it() -> None:
     assert found.cheats.passed == 0
 
 
+@pytest.mark.usefixtures("fewer_cheats")
 def test_a_proof_that_fails_says_what_and_refuses() -> None:
     wrong = replace(PAIR, completion="    return 3 * x\n")
     lax = replace(PAIR, tests="def check(candidate):\n    assert candidate(2) != 5\n")
@@ -98,6 +107,7 @@ def test_a_proof_that_fails_says_what_and_refuses() -> None:
         proof.prove([])
 
 
+@pytest.mark.usefixtures("fewer_cheats")
 def test_limits_follow_the_solutions() -> None:
     found = proof.prove([PAIR], level=0)
     slow = replace(found, cpu=(0.2, 1.4, 2.6), wall=(0.2, 9.0, 2.6))

@@ -21,10 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import landlock, seccomp
+from . import landlock, mounts, seccomp
 
 NOBODY = 65534
 CHANNEL = (3, 4)
+MOST_TASKS = 8192
 LAYERS = (
     "process", "limits", "environment", "identity", "capabilities", "no new privileges",
     "namespaces", "Landlock", "seccomp",
@@ -48,7 +49,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @dataclass(frozen=True)
 class Limits:
     """Bounds of one worker. Processor time decides; `own_seconds` bounds the time that it neither
-    computes nor waits for a processor, `wall_seconds` is the backstop of a machine in trouble."""
+    computes nor waits for a processor, `wall_seconds` is the backstop of a machine in trouble, and
+    `tests_seconds` is processor time that the tests themselves may take over returned values."""
 
     memory_bytes: int = 2**30
     cpu_seconds: int = 3
@@ -56,6 +58,7 @@ class Limits:
     wall_seconds: float = 60.0
     open_files: int = 32
     threads: int = 32
+    tests_seconds: float = 10.0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,7 +113,11 @@ def enclose(
     os.umask(0o077)
     found["environment"] = "on"
     # Before any new process namespace, which the first child would become the head of.
+    files = list(files)
     nobody = os.geteuid() == 0 and _nobody_can_read(files)
+    if os.geteuid() == 0 and not nobody and "namespaces" not in without:
+        library = Path(os.__file__).resolve().parent
+        nobody = mounts.uncover(library, files) and _nobody_can_read(files)
     parts = [] if "namespaces" in without else _namespaces(found, nobody)
     found["identity"] = _identity(nobody)
     if "pid" in parts:
@@ -229,12 +236,16 @@ def _limits(limits: Limits, own_count: bool) -> str:
         "RLIMIT_CORE": 0,
         "RLIMIT_NOFILE": limits.open_files,
     }
-    # Processes are counted by user, so a bound on them makes sense in a user namespace, which
-    # counts afresh; elsewhere on Linux seccomp forbids them, and macOS does not count threads.
+    # Processes and threads are counted by user, so a tight bound makes sense in a user namespace
+    # only, which counts afresh; elsewhere one that the user's own work does not come near still
+    # keeps a worker from taking all process ids. macOS does not count threads.
     if own_count:
         values["RLIMIT_NPROC"] = limits.threads
     elif sys.platform == "darwin":
         values["RLIMIT_NPROC"] = 0
+    else:
+        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        values["RLIMIT_NPROC"] = MOST_TASKS if most < 0 else min(most, MOST_TASKS)
     refused = []
     for name, value in values.items():
         try:

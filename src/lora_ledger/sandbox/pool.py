@@ -24,7 +24,6 @@ from typing import Any
 
 from . import confine
 from .confine import Limits
-from .trial import TESTS_SECONDS
 from .zygote import command, environment
 
 START_SECONDS = 120.0
@@ -129,7 +128,8 @@ class Judge:
                 self._send(problem)
             if not sent:
                 return
-            answer = self._receive(time.monotonic() + limits.wall_seconds + 4 * TESTS_SECONDS)
+            patience = limits.wall_seconds + 4 * limits.tests_seconds
+            answer = self._receive(time.monotonic() + patience)
             sent.popleft()
             if answer is None:
                 self.stop()

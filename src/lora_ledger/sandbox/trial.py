@@ -25,8 +25,6 @@ from . import mbpp, wire
 from .confine import Limits
 from .zygote import Gone, Worker, Zygote
 
-# Seconds of processor time that the tests themselves may take.
-TESTS_SECONDS = 10.0
 TESTS_BYTES = 4 * 2**30
 
 
@@ -176,7 +174,7 @@ def _settle(problem: dict[str, Any], session: Session) -> Stop:
     random.seed(0)
     loaded = False
     try:
-        _timer(TESTS_SECONDS)
+        _timer(session.worker.limits.tests_seconds)
         try:
             session.ask("load", problem["prompt"] + problem["completion"])
             loaded = True
