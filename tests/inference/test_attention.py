@@ -1,0 +1,174 @@
+"""Attention without padding against one masked product over all tokens, in fp32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from lora_ledger.inference import attention
+from lora_ledger.inference.attention import Packed, Segment, Slots, in_blocks, states, visible
+from lora_ledger.inference.decoding import shared_length
+
+
+def reference(query: Any, key: Any, value: Any, mask: Any, scaling: float) -> Any:
+    """softmax(q k + mask) v with keys repeated for each head of a group, in fp64."""
+    group = query.shape[1] // key.shape[1]
+    key, value = (states.repeat_interleave(group, 1).double() for states in (key, value))
+    scores = query.double() @ key.transpose(2, 3) * scaling
+    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+    return (weights @ value).float()
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(65, 65), (130, 130), (70, 201), (1, 9)])
+def test_blocks_equal_one_product(rows: int, columns: int) -> None:
+    query, key, value = draw(1, 6, rows, 8), draw(1, 2, columns, 8), draw(1, 2, columns, 8)
+    mask = torch.ones(rows, columns, dtype=torch.bool).tril(columns - rows)
+    expected = reference(query, key, value, mask, 0.3)
+    assert torch.allclose(in_blocks(query, key, value, 0.3), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_who_sees_whom(window: int | None) -> None:
+    """Token by token, from the definition: context first, then two sequences of 2 and 3."""
+    lengths, seen = [2, 3], 4
+    found = visible(lengths, seen, window)
+    rows = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+    for row, (owner, place) in enumerate(rows):
+        for column in range(seen):
+            near = window is None or seen + place - column < window
+            assert bool(found[row, column]) is near
+        for other, (their_owner, their_place) in enumerate(rows):
+            near = window is None or place - their_place < window
+            expected = owner == their_owner and their_place <= place and near
+            assert bool(found[row, seen + other]) is expected
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_a_pack_equals_each_sequence_alone(window: int | None) -> None:
+    """A context with two continuations, a long sequence, and one that stands by itself."""
+    segments = [Segment(0, (4,)), Segment(4, (2, 3), (0, 4)), Segment(9, (70,)), Segment(79, (1,))]
+    query, key, value = draw(1, 4, 80, 8), draw(1, 2, 80, 8), draw(1, 2, 80, 8)
+    found = Packed(segments).attend(0, query, key, value, 0.3, window)[0]
+    alone = [[*range(4), 4, 5], [*range(4), 6, 7, 8], list(range(9, 79)), [79]]
+    for rows in alone:
+        count = len(rows)
+        mask = torch.ones(count, count, dtype=torch.bool).tril()
+        if window is not None:
+            mask &= torch.ones(count, count, dtype=torch.bool).triu(1 - window)
+        parts = [one[:, :, rows] for one in (query, key, value)]
+        expected = reference(*parts, mask, 0.3)[0].transpose(0, 1)
+        assert torch.allclose(found[rows], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_slots_equal_whole_sequences(
+    window: int | None, prefixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots come, grow over the cache's edge, go and are taken again; each sees its own tokens."""
+    monkeypatch.setattr(attention, "COLUMNS", 4)
+    heads, size, scaling = 2, 8, 0.3
+    begun = (draw(heads, 3, size), draw(heads, 3, size) + 1) if prefixed else None
+    slots = Slots(3, [begun] if begun else None)
+    seen = 3 if prefixed else 0
+    histories: list[list[Any]] = []
+
+    def add(length: int, copies: int) -> None:
+        keys, values = draw(heads, length, size), draw(heads, length, size) - length
+        slots.add([(keys, values)], length, copies)
+        whole = [keys, values]
+        if begun:
+            whole = [torch.cat(pair, 1) for pair in zip(begun, whole, strict=True)]
+        histories.extend([list(whole) for _ in range(copies)])
+
+    def step(number: int) -> None:
+        count = len(histories)
+        positions = slots.advance()
+        assert positions.tolist() == [keys.shape[1] for keys, _ in histories]
+        query, key, value = (
+            draw(1, n, count, size) + number for n in (2 * heads, heads, heads)
+        )
+        found = slots.attend(0, query, key, value, scaling, window)
+        for slot, history in enumerate(histories):
+            history[0] = torch.cat([history[0], key[0, :, slot : slot + 1]], 1)
+            history[1] = torch.cat([history[1], value[0, :, slot : slot + 1]], 1)
+            length = history[0].shape[1]
+            near = torch.arange(length) > length - 1 - (window or length + 1)
+            expected = reference(
+                query[:, :, slot : slot + 1], history[0][None], history[1][None], near, scaling
+            )
+            assert torch.allclose(found[0, slot], expected.reshape(-1, size), atol=1e-5)
+
+    add(5, 2)
+    step(0)
+    add(2, 1)
+    for number in range(1, 5):
+        step(number)
+    assert slots.drop(0) == 2
+    histories[0] = histories.pop()
+    step(5)
+    assert slots.drop(1) == 1
+    histories.pop()
+    step(6)
+    add(30 - seen, 2)
+    step(7)
+
+
+def test_what_all_begin_with() -> None:
+    assert shared_length([[1, 2, 3], [1, 2, 4, 5], [1, 2, 3, 9]]) == 2
+    # At least one token of each is left, from whose state the first choice is made.
+    assert shared_length([[1, 2], [1, 2, 3]]) == 1
+    assert shared_length([[1, 2], [1, 2]]) == 1
+    assert shared_length([[1, 2, 3]]) == 0
+    assert shared_length([[1], [2]]) == 0
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+def test_states_equal_the_models_own(kind: str) -> None:
+    """Each architecture over sequences in one row, one of them beyond Mistral's window."""
+    import transformers
+
+    extra = {"sliding_window": 7} if kind == "Mistral" else {}
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=97,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        **extra,
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    sequences = [torch.randint(0, 97, (n,)) for n in (80, 5, 1)]
+    starts = [0, 80, 85]
+    before = model.config._attn_implementation
+    with torch.no_grad():
+        found = states(
+            model,
+            torch.cat(sequences),
+            torch.cat([torch.arange(len(ids)) for ids in sequences]),
+            Packed([Segment(a, (len(i),)) for a, i in zip(starts, sequences, strict=True)]),
+        )
+        for start, ids in zip(starts, sequences, strict=True):
+            expected = model.get_decoder()(ids[None], use_cache=False).last_hidden_state[0]
+            assert torch.allclose(found[start : start + len(ids)], expected, atol=1e-5)
+    assert model.config._attn_implementation == before
+
+
+def test_the_kernel_of_torch_agrees() -> None:
+    """The reference of these tests, once against torch's own."""
+    query, key, value = draw(1, 4, 9, 8), draw(1, 2, 9, 8), draw(1, 2, 9, 8)
+    mask = torch.ones(9, 9, dtype=torch.bool).tril()
+    theirs = scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=0.3, enable_gqa=True
+    )
+    assert torch.allclose(reference(query, key, value, mask, 0.3), theirs, atol=1e-5)
