@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plan
-from .catalogue import begin_ids, token_id
 from .digests import code_digest
-from .inference.provenance import settle, status
+from .inference.provenance import status
 from .records import Record, identity, write_bytes_atomic, write_record
 from .study import KeyProblem, Study, TaskRun, require
 from .study_file import StudyError, load
@@ -78,28 +77,19 @@ def generate(
         write_bytes_atomic(out, rows_gz([]))
         return write_record(record, **common, settings=settings, results={}, status="diverged")
 
-    from .inference.language_model import LedgerModel
-    from .inference.loading import load_cell
+    from .inference.cells import language_model
     from .tasks.loading import build, prompts_digest
 
     started = time.perf_counter()
-    resolved = settle(study.compute)
     task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
-    precision: Any = resolved["evaluate"]
-    model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
-    roles = plan.tokens(study, cell)
-    prefix, separator, end = (
-        token_id(tokenizer.get_vocab(), role, getattr(roles, role))
-        for role in ("prefix", "separator", "end_of_response")
-    )
-    lm = LedgerModel(
-        model,
-        tokenizer,
-        prefix_id=prefix,
-        end_ids=[separator, end],
-        begin_ids=begin_ids(tokenizer.get_vocab(), roles),
+    lm, where = language_model(
+        study,
+        cell,
+        model_dir,
+        trained,
         batch_size=run.batch_size,
         seed=seed,
+        ends=("separator", "end_of_response"),
     )
     chosen = task.chosen(run.limit)
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
@@ -122,7 +112,10 @@ def generate(
     references = [task.documents[i]["response"] for i in chosen]
     prompts = [task.instances[i][0].args[0] for i in chosen]
     pairs = [
-        (lm.tok_encode(prompt) or [prefix], lm.tok_encode(reference, add_special_tokens=False))
+        (
+            lm.tok_encode(prompt) or [lm.prefix_token_id],
+            lm.tok_encode(reference, add_special_tokens=False),
+        )
         for prompt, reference in zip(prompts, references, strict=True)
     ]
     tokens = sum(completion.tokens for completion in completions)
@@ -135,9 +128,8 @@ def generate(
             **settings,
             "until": list(requests[0].args[1]["until"]),
             "template": task.task.config.doc_to_text,
-            "precision": resolved["evaluate"],
-            "device": resolved["device"],
-            "tokens": roles.model_dump(),
+            **where,
+            "tokens": plan.tokens(study, cell).model_dump(),
         },
         results={
             "problems": chosen,

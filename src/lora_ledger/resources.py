@@ -13,8 +13,9 @@ from pathlib import Path
 from .architecture import lora_parameters, read, total_parameters
 from .catalogue import HubSource, LocalSource
 from .plan import corpus_sources
-from .study import LoraMethod, Study
+from .study import LoraMethod, Study, TaskRun
 from .study_file import model_config
+from .tasks import describe
 
 MB = 2**20
 LIBRARIES_MB = 700
@@ -29,6 +30,11 @@ NEAR_COPIES_PER_BYTE = 31
 
 WHOLE_HUB_FILES = 500e6
 """Bytes of text that is expected where whole files of a hub are read."""
+
+
+PACKED_TOKENS = 4096
+SCORED_POSITIONS = 256
+"""Tokens of a forward pass of an evaluation, and positions whose logits it holds at a time."""
 
 
 LOGIT_POSITIONS = 512
@@ -91,16 +97,29 @@ def train_mb(study: Study, setting: str, method: str) -> int:
 
 
 def evaluate_mb(study: Study) -> int:
-    """Weights twice (adapters are merged in fp32, then cast) and the logits of a batch.
+    """Weights twice (adapters are merged in fp32, then cast), the larger of caches and logits.
 
     Somebody else's model counts where its folder is on this disk; one of a hub is taken to be as
     large as the study's.
     """
-    shape = read(_config(study))
-    largest = max(total_parameters(config) for config in (_config(study), *_local_others(study)))
-    lengths = [512, *(text.sequence_length for text in study.evaluation.texts.values())]
-    logits = study.evaluation.batch_size * max(lengths) * shape.vocab * 4
-    return LIBRARIES_MB + int((largest * 4 * 2 + logits) / MB)
+    config = _config(study)
+    shape = read(config)
+    largest = max(total_parameters(one) for one in (config, *_local_others(study)))
+    # A cache is copied when it grows, layer by layer; a pass of prompts is held beside it.
+    token = shape.layers * shape.kv_heads * shape.head_dim * 2 * 4
+    caches = [
+        (run.batch_size * (_prompt_tokens(run) + run.max_gen_toks) + PACKED_TOKENS) * token
+        for run in study.evaluation.generate.values()
+    ]
+    activations = PACKED_TOKENS * (10 * shape.hidden + 5 * shape.intermediate) * 4
+    logits = SCORED_POSITIONS * shape.vocab * 4 * 3
+    return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
+
+
+def _prompt_tokens(run: TaskRun) -> int:
+    """Tokens of a long prompt: GSM8K's with five solved examples have about 1,000."""
+    shots = describe(run.task, run.corpus).shots(run.num_fewshot)
+    return 1024 if shots else 384
 
 
 def _local_others(study: Study) -> list[dict[str, object]]:

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import plan
-from .catalogue import begin_ids, token_id
 from .digests import code_digest
-from .inference.provenance import settle, status
+from .inference.provenance import status
 from .records import Record, csv_gz, identity, write_bytes_atomic, write_record
 from .study import KeyProblem, RetainChoices, RetainText, Study, require
 from .study_file import StudyError, load
@@ -201,21 +200,11 @@ def retain(
         write_bytes_atomic(items, csv_gz(COLUMNS, []))
         return write_record(out, **common, settings=settings, results={}, status="diverged")
 
-    from .inference.language_model import LedgerModel
-    from .inference.loading import load_cell
+    from .inference.cells import language_model
 
     started = time.perf_counter()
-    resolved = settle(study.compute)
-    precision: Any = resolved["evaluate"]
-    model, tokenizer = load_cell(model_dir, trained, precision, resolved["device"])
-    roles = plan.tokens(study, cell)
-    lm = LedgerModel(
-        model,
-        tokenizer,
-        prefix_id=token_id(tokenizer.get_vocab(), "prefix", roles.prefix),
-        end_ids=[],
-        begin_ids=begin_ids(tokenizer.get_vocab(), roles),
-        batch_size=study.evaluation.batch_size,
+    lm, where = language_model(
+        study, cell, model_dir, trained, batch_size=study.evaluation.batch_size
     )
     loaded = time.perf_counter()
     measured = {name: measure_text(lm, texts[name], what) for name, what in what_texts.items()}
@@ -230,10 +219,9 @@ def retain(
         **common,
         settings={
             **settings,
-            "precision": resolved["evaluate"],
-            "device": resolved["device"],
+            **where,
             "batch_size": study.evaluation.batch_size,
-            "tokens": roles.model_dump(),
+            "tokens": plan.tokens(study, cell).model_dump(),
         },
         results={"texts": measured, "choices": {n: found for n, (found, _) in answered.items()}},
         run={

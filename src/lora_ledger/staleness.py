@@ -25,11 +25,14 @@ def _lean(model: BaseModel) -> dict[str, Any]:
 
 def _compute(study: Study, role: str) -> dict[str, Any]:
     compute = study.compute
-    return {
+    reads = {
         "device": compute.device,
         "threads": compute.threads,
         "precision": getattr(compute.precision, role),
     }
+    if role == "evaluate" and compute.backend != "transformers":
+        reads["backend"] = compute.backend
+    return reads
 
 
 def science(study: Study, stage: str, **names: str) -> str:

@@ -64,11 +64,22 @@ class Compute(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: PositiveInt = Field(1, description="Torch threads of one job on a CPU.")
     precision: Precision = Precision()
+    backend: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What answers the requests of an evaluation. `vllm` needs CUDA and its own "
+        "install, and loads adapters without merging them.",
+    )
     memory_gb: PositiveFloat | None = Field(
         None,
         description="Memory that all jobs at once may take, in GB of 10^9 bytes; default: what the "
         "profile allows. It schedules and changes no number.",
     )
+
+    @model_validator(mode="after")
+    def _back_end_fits(self) -> Compute:
+        if self.backend == "vllm" and self.device in ("cpu", "mps"):
+            raise KeyProblem("backend", "vllm", f"transformers on the device {self.device}")
+        return self
 
 
 class Optimiser(Frozen):

@@ -92,9 +92,7 @@ def test_slots_equal_whole_sequences(
         count = len(histories)
         positions = slots.advance()
         assert positions.tolist() == [keys.shape[1] for keys, _ in histories]
-        query, key, value = (
-            draw(1, n, count, size) + number for n in (2 * heads, heads, heads)
-        )
+        query, key, value = (draw(1, n, count, size) + number for n in (2 * heads, heads, heads))
         found = slots.attend(0, query, key, value, scaling, window)
         for slot, history in enumerate(histories):
             history[0] = torch.cat([history[0], key[0, :, slot : slot + 1]], 1)

@@ -7,6 +7,7 @@ reads no task file.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tqdm import tqdm
 
 from lora_ledger.inference.decoding import Completion, Prompt, generate
 from lora_ledger.inference.likelihood import score
@@ -92,12 +94,28 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         Where nothing stands first (lm-eval leaves that of a context of blanks), the prefix token
         does.
         """
-        return score(
-            self.model,
-            [(context or [self._prefix_id], ids) for context, ids in pairs],
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-        )
+        return self._score([(context or [self._prefix_id], ids) for context, ids in pairs])
+
+    def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        with _bar(len(pairs), "likelihoods") as bar:
+            return score(
+                self.model,
+                pairs,
+                batch_size=self.batch_size,
+                max_length=self.max_length,
+                done=bar.update,
+            )
+
+    def _generate(self, prompts: list[Prompt]) -> list[list[Completion]]:
+        with _bar(sum(len(prompt.draws) for prompt in prompts), "completions") as bar:
+            return generate(
+                self.model,
+                self.tokenizer,
+                prompts,
+                end_ids=self.end_ids,
+                batch_size=self.batch_size,
+                done=bar.update,
+            )
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -144,13 +162,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
             groups.setdefault(key, []).append(place)
         prompts = [self._prompt(requests[places[0]], len(places)) for places in groups.values()]
         found: list[Completion | None] = [None] * len(requests)
-        results = generate(
-            self.model,
-            self.tokenizer,
-            prompts,
-            end_ids=self.end_ids,
-            batch_size=self.batch_size,
-        )
+        results = self._generate(prompts)
         for places, completions in zip(groups.values(), results, strict=True):
             for place, completion in zip(places, completions, strict=True):
                 found[place] = completion
@@ -176,3 +188,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
                 top_k=settings.get("top_k") or 0,
             ),
         )
+
+
+def _bar(total: int, unit: str) -> Any:
+    return tqdm(total=total, unit=f" {unit}", disable=not sys.stderr.isatty())

@@ -27,19 +27,7 @@ def load_cell(
     """
     import torch
 
-    source = model_dir
-    adapter = None
-    if cell_dir is not None:
-        if (cell_dir / "model").is_dir():
-            source = cell_dir / "model"
-        elif (cell_dir / "adapter").is_dir():
-            adapter = cell_dir / "adapter"
-        else:
-            found = sorted(path.name for path in cell_dir.glob("*"))
-            raise FileNotFoundError(
-                f"{cell_dir}: found {', '.join(found) or 'nothing'}, expected model/ or adapter/; "
-                "run the train stage for this cell"
-            )
+    source, adapter = parts_of(model_dir, cell_dir)
     model = load_weights(source)
     if adapter is not None:
         from peft import PeftModel
@@ -49,6 +37,24 @@ def load_cell(
     model.requires_grad_(False)
     own = (source / "tokenizer.json").is_file()
     return model.eval(), load_tokenizer(source if own else model_dir)
+
+
+def parts_of(model_dir: Path, cell_dir: Path | None) -> tuple[Path, Path | None]:
+    """The folder of weights that a cell stands on, and its adapter's, if it has one.
+
+    Raises FileNotFoundError when the cell's folder holds neither `model` nor `adapter`.
+    """
+    if cell_dir is None:
+        return model_dir, None
+    if (cell_dir / "model").is_dir():
+        return cell_dir / "model", None
+    if (cell_dir / "adapter").is_dir():
+        return model_dir, cell_dir / "adapter"
+    found = sorted(path.name for path in cell_dir.glob("*"))
+    raise FileNotFoundError(
+        f"{cell_dir}: found {', '.join(found) or 'nothing'}, expected model/ or adapter/; "
+        "run the train stage for this cell"
+    )
 
 
 def load_weights(folder: Path) -> Any:
