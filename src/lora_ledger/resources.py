@@ -33,7 +33,7 @@ WHOLE_HUB_FILES = 500e6
 
 
 PACKED_TOKENS = 4096
-SCORED_POSITIONS = 256
+SCORED_POSITIONS = 64
 """Tokens of a forward pass of an evaluation, and positions whose logits it holds at a time."""
 
 

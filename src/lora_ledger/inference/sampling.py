@@ -16,6 +16,8 @@ from torch import Tensor
 # The nucleus is nearly always inside this many tokens; a row where it is not is sorted whole.
 HEAD = 128
 FLOOR = -80.0
+# Rows that are drawn for at once, so that what they need stays in a processor's cache.
+ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ def choose(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
+    parts = zip(torch.split(logits, ROWS), torch.split(draws, ROWS), strict=True)
+    return torch.cat([_draw(some, numbers, sampling) for some, numbers in parts])
+
+
+def _draw(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     scaled = logits.float() / sampling.temperature
     if sampling.top_p >= 1 and not sampling.top_k:
         return _invert(scaled.softmax(-1), draws)
@@ -56,7 +63,7 @@ def choose(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_k:
         probabilities = values.softmax(-1)
     else:
-        probabilities = (values - values[:, :1]).exp() / _mass(scaled - values[:, :1])
+        probabilities = (values - values[:, :1]).exp() / mass(scaled - values[:, :1])
         if bool((probabilities.sum(-1) < sampling.top_p).any()):
             values, indices = scaled.sort(dim=-1, descending=True)
             probabilities = values.softmax(-1)
@@ -64,8 +71,8 @@ def choose(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     return indices.gather(-1, _invert(kept, draws)[:, None])[:, 0]
 
 
-def _mass(below: Tensor) -> Tensor:
-    """Sum of exp over the last axis, for values that are 0 at most; changes them.
+def mass(below: Tensor) -> Tensor:
+    """Sum of exp over the last axis (…, 1), for values that are 0 at most; changes them.
 
     Below exp(FLOOR) nothing counts beside the largest, whose exp is 1, and what exp makes of
     smaller ones still, denormal numbers, takes a processor thirty times as long.
