@@ -22,7 +22,8 @@ class Casts:
     """Weights in the arithmetic of the products, cast once and not at every use.
 
     `keep` says for how long: with False, as under FSDP, where the storage of a weight comes and
-    goes, nothing is kept. A weight that was written to since is cast anew.
+    goes, nothing is kept. Fused optimisers leave a tensor's version as it is, so whoever steps has
+    to `forget` the weights that train.
     """
 
     def __init__(self) -> None:
