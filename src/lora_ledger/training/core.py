@@ -131,6 +131,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             device=where["device"],
             precision=where["train"],
             evaluate_precision=where["evaluate"],
+            checkpointing=study.compute.checkpointing,
             checkpoint_steps=study.checkpoint_steps,
             work=job.work,
             fingerprint=fingerprint,

@@ -53,6 +53,7 @@ class Run:
     device: str
     precision: str
     evaluate_precision: str
+    checkpointing: bool
     checkpoint_steps: int
     work: Path
     fingerprint: str
@@ -212,6 +213,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
             report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
             dataloader_pin_memory=False,
+            activation_checkpointing=run.checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
             remove_unused_columns=False,
         )
         # More than one visible device would silently become data parallelism.
