@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,7 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
     kind, regime, batch = MODES[mode]
     data = dict(pair.split("=", 1) for pair in args.data)
-    examples = read_examples(
-        load_from_disk(f"{data[regime]}/train"), batch * (args.steps + 1)
-    )
+    examples = read_examples(load_from_disk(f"{data[regime]}/train"), batch * (args.steps + 1))
     method: Any = FullMethod(kind="full", learning_rates=(RATE,))
     if kind != "full":
         rank = int(kind.removeprefix("lora-r"))
@@ -143,13 +142,16 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
             trainer = peer(name, model, examples, batch, work)
         trainer.add_callback(Clock())
         trainer.train()
-    loss = trainer.progress.loss_curve if name in OURS else trainer.state.log_history
+    if name in OURS:
+        losses = [loss for _, _, loss in trainer.progress.loss_curve]
+    else:
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
-        "seconds": [b - a for a, b in zip(ends, ends[1:], strict=False)],
+        "seconds": [end - start for start, end in pairwise(ends)],
         "tokens": [sum(len(e.input_ids) for e in b) for b in batches],
         "peak_memory_mb": peak_memory_mb(),
         "flops_per_token": flops,
-        "losses": [x[2] for x in loss] if name in OURS else [x["loss"] for x in loss if "loss" in x],
+        "losses": losses,
     }
 
 
@@ -266,7 +268,7 @@ def table(result: dict[str, Any]) -> str:
     """Medians over rounds, with the lowest and highest; ratios to the fastest peer."""
     peak = statistics.median(result["peak_gflops"])
     lines = [
-        f"Threads: {result['machine']['threads']}. bf16 matrix product of 2048: {peak:.0f} GFLOP/s.",
+        f"Threads: {result['machine']['threads']}. bf16 product of 2048: {peak:.0f} GFLOP/s.",
         f"LoRA dropout: {result['dropout']:g}. Missing: {', '.join(result['missing']) or 'none'}.",
         "",
         "| mode | who | tokens/s (range) | × fastest peer | first step s | peak MB "

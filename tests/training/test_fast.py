@@ -312,11 +312,14 @@ def _sharded(rank: int, store: str, out: str) -> None:
         loss.backward()
         total = loss.detach().clone()
         distributed.all_reduce(total)
-        found[method] = total, {
-            name: weight.grad.full_tensor()
-            for name, weight in model.named_parameters()
-            if weight.grad is not None
-        }
+        found[method] = (
+            total,
+            {
+                name: weight.grad.full_tensor()
+                for name, weight in model.named_parameters()
+                if weight.grad is not None
+            },
+        )
     if rank == 0:
         torch.save(found, out)
     distributed.destroy_process_group()

@@ -60,7 +60,7 @@ class Attention(torch.autograd.Function):
         return out.transpose(0, 1).reshape(q.shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         queries, keys, values, cos, sin = ctx.saved_tensors
         kv, tokens, groups, width = queries.shape
@@ -100,10 +100,13 @@ def packed_attention(
     if lengths is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **how
+        )
+        return plain
     window = how.get("sliding_window")
     parts = []
-    of_each = (tensor.split(list(lengths), dim=2) for tensor in (query, key, value))
+    of_each = (torch.split(tensor, list(lengths), dim=2) for tensor in (query, key, value))
     for q, k, v in zip(*of_each, strict=True):
         mask = None
         if window and q.shape[2] > window:

@@ -16,13 +16,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..streams import stream
 from ..study import Budget
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)

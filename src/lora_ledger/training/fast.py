@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AttentionInterface
+from transformers.activations import SiLUActivation
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import ModelOutput
 
@@ -155,14 +156,8 @@ def _understood(layer: Any, lengths: Sequence[int]) -> bool:
     return (
         longest <= min(LONGEST, window or LONGEST)
         and not (attention.attention_dropout and attention.training)
-        and isinstance(layer.mlp.act_fn, nn.SiLU | type(_silu()))
+        and isinstance(layer.mlp.act_fn, nn.SiLU | SiLUActivation)
     )
-
-
-def _silu() -> Any:
-    from transformers.activations import ACT2FN
-
-    return ACT2FN["silu"]
 
 
 def _norm(norm: Any, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -181,17 +176,16 @@ def _project(
     module: Any, x: torch.Tensor, casts: Casts, gate: torch.Tensor | None = None
 ) -> torch.Tensor:
     """A linear module, plain or with one LoRA adapter, of x, or of silu(gate) · x."""
-    plain = type(module) is nn.Linear
-    if plain and not _hooked(module):
-        rest = (None, None, 1.0, 0.0)
-        weight, bias = module.weight, module.bias
+    linear = module
+    adapter: tuple[Any, ...] | None
+    if type(module) is nn.Linear and not _hooked(module):
+        adapter = (None, None, 1.0, 0.0)
     elif (adapter := _lora(module)) is not None:
-        base = module.base_layer
-        weight, bias, rest = base.weight, base.bias, adapter
-    else:
+        linear = module.base_layer
+    if adapter is None:
         inputs = x if gate is None else nn.functional.silu(gate) * x
         return module(inputs).to(x.dtype)  # type: ignore[no-any-return]
-    return Project.apply(casts, x, gate, weight, bias, *rest)  # type: ignore[no-any-return, no-untyped-call]
+    return Project.apply(casts, x, gate, linear.weight, linear.bias, *adapter)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _lora(module: Any) -> tuple[torch.Tensor, torch.Tensor, float, float] | None:

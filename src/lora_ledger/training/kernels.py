@@ -37,7 +37,7 @@ class Casts:
         made = self._made.get(id(weight))
         if made and made[0] is weight and made[1] == weight._version and made[2].dtype == dtype:
             return made[2]
-        cast = weight.detach().to(dtype)
+        cast: torch.Tensor = weight.detach().to(dtype)
         if self.keep:
             self._made[id(weight)] = (weight, weight._version, cast)
         return cast
@@ -45,9 +45,7 @@ class Casts:
     def forget(self, *, frozen: bool) -> None:
         """Drop the casts of weights that train, and with `frozen` all others too."""
         self._made = {
-            key: made
-            for key, made in self._made.items()
-            if not (frozen or made[0].requires_grad)
+            key: made for key, made in self._made.items() if not (frozen or made[0].requires_grad)
         }
 
 
@@ -62,10 +60,11 @@ class RmsNorm(torch.autograd.Function):
         square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
         scale = square.div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (wide * scale).mul_(weight).to(dtype)
+        out: torch.Tensor = (wide * scale).mul_(weight).to(dtype)
+        return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         x, weight, scale = ctx.saved_tensors
         unit, grad = x.float() * scale, grad.float()
@@ -117,7 +116,7 @@ class Project(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         x, gate, cast, *adapter = ctx.saved_tensors
         _, on_x, on_gate, on_weight, on_bias, on_down, on_up, _, _ = ctx.needs_input_grad

@@ -65,7 +65,7 @@ class SummedNats(torch.autograd.Function):
         return total.float()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         # What was made in the forward pass is handed out once, and so may be scaled where it lies.
         on_states, on_weight = ctx.saved_tensors
