@@ -50,9 +50,9 @@ class Attention(torch.autograd.Function):
         keys = _rotate(k.view(len(k), -1, 1, width), cos, sin).squeeze(2)
         keys = keys.transpose(0, 1).contiguous()
         values = v.view(len(v), -1, width).transpose(0, 1).contiguous()
-        out = torch.empty_like(queries)
+        out, later = torch.empty_like(queries), _later(queries)
         for start, first, last in _blocks(lengths):
-            shares = _shares(queries, keys, start, first, last)
+            shares = _shares(queries, keys, later, start, first, last)
             mixed = torch.bmm(shares, values[:, start:last])
             out[:, first:last] = mixed.view(len(keys), last - first, groups, width)
         ctx.save_for_backward(queries, keys, values, cos, sin)
@@ -67,9 +67,9 @@ class Attention(torch.autograd.Function):
         grad = grad.view(tokens, kv, groups, width).transpose(0, 1).contiguous()
         on_queries = torch.empty_like(queries)
         on_keys = torch.zeros(keys.shape, dtype=torch.float32, device=keys.device)
-        on_values = torch.zeros_like(on_keys)
+        on_values, later = torch.zeros_like(on_keys), _later(queries)
         for start, first, last in _blocks(ctx.lengths):
-            shares = _shares(queries, keys, start, first, last)
+            shares = _shares(queries, keys, later, start, first, last)
             block, wanted = _rows(queries, first, last), _rows(grad, first, last)
             on_values[:, start:last] += torch.bmm(shares.transpose(1, 2), wanted)
             on_shares = torch.bmm(wanted, values[:, start:last].transpose(1, 2))
@@ -142,15 +142,24 @@ def _rows(tensor: torch.Tensor, first: int, last: int) -> torch.Tensor:
 
 
 def _shares(
-    queries: torch.Tensor, keys: torch.Tensor, start: int, first: int, last: int
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    later: torch.Tensor,
+    start: int,
+    first: int,
+    last: int,
 ) -> torch.Tensor:
     """Softmax of the scores of a block, (kv, tokens · groups, keys up to the block's end)."""
     number = last - first
     scores = torch.bmm(_rows(queries, first, last), keys[:, start:last].transpose(1, 2))
-    later = torch.ones(number, number, dtype=torch.bool, device=keys.device).triu(1)
     by_token = scores.view(len(keys), number, -1, last - start)
-    by_token[..., first - start :].masked_fill_(later[:, None], float("-inf"))
+    by_token[..., first - start :] += later[:number, None, :number]
     return torch.softmax(scores, -1)
+
+
+def _later(like: torch.Tensor) -> torch.Tensor:
+    """−∞ where a block's key comes after its query, else 0: adding it is faster than masking."""
+    return torch.full((BLOCK, BLOCK), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
 
 
 def _rotate(

@@ -56,11 +56,15 @@ class SummedNats(torch.autograd.Function):
             if on_states is not None:
                 on_states[start : start + chunk] = logits @ head
             if ctx.needs_input_grad[1]:
+                first = on_weight is None
                 if on_weight is None:
-                    on_weight = torch.zeros_like(weight)
+                    on_weight = torch.empty_like(weight)
                 for word in range(0, len(weight), WORDS):
                     product = logits[:, word : word + WORDS].T @ part
-                    on_weight[word : word + WORDS] += product
+                    if first:
+                        on_weight[word : word + WORDS] = product
+                    else:
+                        on_weight[word : word + WORDS] += product
         ctx.save_for_backward(on_states, on_weight)
         return total.float()
 
