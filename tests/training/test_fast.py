@@ -276,9 +276,19 @@ def test_whatever_else_is_asked_of_the_model_is_as_before() -> None:
     assert all("forward" not in module.__dict__ for module in model.modules())
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_gradient_checkpointing_changes_no_bit(method: str) -> None:
-    found = []
+@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+def test_checkpointing_computes_blocks_twice_and_changes_no_bit(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, calls = [], 0
+    original = attention.Attention.forward
+
+    def counted(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return original(*args)
+
+    monkeypatch.setattr(attention.Attention, "forward", staticmethod(counted))
     for on in (False, True):
         model = made("llama", method)
         for module in model.modules():
@@ -286,9 +296,11 @@ def test_gradient_checkpointing_changes_no_bit(method: str) -> None:
                 module.p = 0.1
         fast.install(model, by_hand=True)
         if on:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(4)
+        before = calls
         found.append(gradients(model, model(**collate(examples())).loss))
+        assert calls - before == (4 if on else 2)
     for name, gradient in found[0].items():
         assert torch.equal(gradient, found[1][name]), name
 

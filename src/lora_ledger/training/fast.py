@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -121,6 +122,21 @@ def _block(casts: Casts) -> Any:
                     **others,
                 )
                 return result
+            pieces = partial(run, self, lengths=lengths, position_embeddings=position_embeddings)
+            # transformers checkpoints in the `forward` that this one replaces.
+            if self.gradient_checkpointing and self.training:
+                checkpointed: torch.Tensor = self._gradient_checkpointing_func(
+                    pieces, hidden_states
+                )
+                return checkpointed
+            return pieces(hidden_states)
+
+        def run(
+            self: Any,
+            hidden_states: torch.Tensor,
+            lengths: Sequence[int],
+            position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        ) -> torch.Tensor:
             x = hidden_states[0]
             dtype = _arithmetic(x)
             cos, sin = (part[0].float() for part in position_embeddings)
