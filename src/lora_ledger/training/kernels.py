@@ -129,7 +129,7 @@ class Project(torch.autograd.Function):
             down, up, narrow, dropped = adapter
             narrow_grad = (grad @ up).mul_(ctx.scaling)
             if on_up:
-                up_grad = (grad.T @ narrow).mul_(ctx.scaling)
+                up_grad = (narrow.T @ grad).mul_(ctx.scaling).T
             if on_down:
                 down_grad = narrow_grad.T @ _drop(inputs, dropped, ctx.dropout)
             if back is not None:
