@@ -39,13 +39,15 @@ TAKEN_AWAY = re.compile(r"'NoneType' object is not callable|import of \w+ halted
 def programs(paths: Sequence[Path], solutions: Sequence[Problem]) -> list[tuple[str, Problem]]:
     """Where each completion stands, and its program as stage `score` puts it together."""
     found = []
+    # A row's `problem` is its place in the corpus, whose order is not the published file's.
+    by_prompt = {solution.prompt.strip(): solution for solution in solutions}
     for path in paths:
         for row in read_generations(path):
-            published = solutions[row["problem"]]
-            if published.prompt.strip() not in row["prompt"]:
+            published = by_prompt.get(row["prompt"].strip())
+            if published is None:
                 raise ValueError(
-                    f"{path}: problem {row['problem']} lacks {published.entry_point}'s prompt, "
-                    "HumanEval's there; expected generations of the task humaneval"
+                    f"{path}: problem {row['problem']} has no prompt of HumanEval's; expected "
+                    "generations of the task humaneval"
                 )
             one = replace(
                 published,

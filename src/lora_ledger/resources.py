@@ -88,10 +88,12 @@ def train_mb(study: Study, setting: str, method: str) -> int:
     shape = read(config)
     tokens = how.micro_batch_size * how.sequence_length
     logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3
-    activations = tokens * shape.layers * (10 * shape.hidden + 5 * shape.intermediate) * 4
-    if how.regime == "ift":
-        # Batches of ever other lengths leave holes in the heap; measured at twice.
-        activations *= 2
+    # In fp32: two residuals, two norms, queries, keys, values and their mixture; gate and up.
+    block = 4 * (7 * shape.hidden + 2 * shape.intermediate)
+    kept = shape.layers * block
+    if study.compute.checkpointing:
+        kept = shape.layers * 4 * shape.hidden + block
+    activations = tokens * kept
     casts = total * 2
     return LIBRARIES_MB + int((total * 4 + trainable * 12 + casts + logits + activations) / MB)
 

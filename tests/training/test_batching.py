@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from lora_ledger.study import Budget
-from lora_ledger.training.batching import Example, Plan, collate, in_batches, padding_share, plan
+from lora_ledger.training.batching import Example, Plan, collate, in_batches, plan
 
 
 def examples(lengths: list[int], prompt: int = 0) -> list[Example]:
@@ -50,33 +50,28 @@ def test_a_budget_of_tokens_ends_with_the_step_that_reaches_it() -> None:
         assert run.cumulative(steps) == steps * 4 * 31
 
 
-def test_steps_depend_on_no_micro_batch_size_and_micro_batches_hold_neighbours() -> None:
+def test_steps_depend_on_no_micro_batch_size() -> None:
     lengths = [5 + (i * 37) % 200 for i in range(200)]
     data = examples(lengths)
     runs = [plan(data, Budget(epochs=1), 3, 16, size) for size in (1, 2, 16)]
     composed = [[sorted(i for m in step for i in m) for step in run.steps] for run in runs]
     assert composed[0] == composed[1] == composed[2]
     assert runs[0].tokens == runs[2].tokens
-    assert padding_share(data, runs[0]) == 0
-    assert 0 < padding_share(data, runs[1]) < 0.06
-    # The longest of 16 even draws on [5, 204] is 192.8 long on average, their mean 104.5.
-    assert padding_share(data, runs[2]) == pytest.approx(1 - 104.5 / 192.8, abs=0.05)
 
 
-def test_prompt_and_padding_bear_no_loss() -> None:
+def test_examples_stand_in_a_row_and_prompts_bear_no_loss() -> None:
     data = [Example([7, 8, 9, 10, 11], 3, 1), Example([0, 0, 5], 0, 1)]
     batch = collate(data)
-    assert batch["input_ids"].tolist() == [[7, 8, 9, 10, 11], [0, 0, 5, 0, 0]]
-    assert batch["loss_mask"].int().tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 0, 0]]
-    # Id 0 is a token like any other; the mask goes by position.
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert batch["input_ids"].tolist() == [[7, 8, 9, 10, 11, 0, 0, 5]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2]]
+    # Nothing predicts the first token of an example.
+    assert batch["loss_mask"].int().tolist() == [[0, 0, 0, 1, 1, 0, 1, 1]]
+    assert batch["lengths"] == (5, 3)
     assert [example.loss_tokens for example in data] == [2, 2]
-    assert "attention_mask" not in collate(data[:1])
 
 
 def test_evaluation_covers_all_once() -> None:
-    batches = in_batches(examples([5, 3, 9, 1, 7]), 2)
-    assert batches == [[3, 1], [0, 4], [2]]
+    assert in_batches(examples([5, 3, 9, 1, 7]), 2) == [[0, 1], [2, 3], [4]]
 
 
 def test_data_without_loss_is_refused() -> None:

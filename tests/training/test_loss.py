@@ -1,4 +1,4 @@
-"""The loss against the model's own, and its average over an accumulation."""
+"""The loss from hidden states against torch's cross-entropy, and its sums over examples."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from lora_ledger import methods
-from lora_ledger.study import FullMethod, LoraMethod
-from lora_ledger.training.batching import Example, collate
-from lora_ledger.training.loss import summed_nats, token_nats
+from lora_ledger.training import fast
+from lora_ledger.training.batching import Example
+from lora_ledger.training.kernels import Casts
+from lora_ledger.training.loss import nats_of_examples, summed_nats, token_nats
 
 from .conftest import rows
 
 
-@pytest.fixture
-def model(tiny_model: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-
-
-@pytest.fixture
-def examples() -> list[Example]:
-    return [Example(**row) for row in rows("ift", 8, 5)]
-
-
 def by_hand(model: Any, example: Example) -> float:
-    """One sequence, no padding, log-softmax in double precision, position by position."""
+    """One sequence, log-softmax in double precision, position by position."""
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([example.input_ids])).logits[0].double()
     first = max(1, example.prompt_length)
@@ -39,65 +30,65 @@ def by_hand(model: Any, example: Example) -> float:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_summed_nats_are_those_of_single_sequences(
-    model: Any, examples: list[Example], batch_size: int
-) -> None:
+def test_nats_are_those_of_single_sequences(tiny_model: Path, batch_size: int) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    examples = [Example(**row) for row in rows("ift", 8, 5)]
     expected = [by_hand(model, example) for example in examples]
-    assert summed_nats(model, examples, batch_size, "cpu", "fp32") == pytest.approx(
-        expected, abs=1e-4
-    )
+    fast.install(model, by_hand=True)
+    found = nats_of_examples(model, examples, batch_size, "cpu", "fp32")
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert model.training
 
 
-def test_chunks_change_neither_loss_nor_gradient(model: Any, examples: list[Example]) -> None:
-    methods.apply(model, FullMethod(kind="full", learning_rates=(1e-3,)), 0)
-    gradients = []
-    for chunk in (3, 10_000):
-        model.zero_grad()
-        token_nats(model, collate(examples), chunk).sum().backward()
-        gradients.append(torch.cat([w.grad.flatten() for w in model.parameters()]))
-    assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-5)
-    model.zero_grad()
-    batch = collate(examples)
-    labels = batch["input_ids"].masked_fill(~batch["loss_mask"], -100)
-    tokens = int(batch["loss_mask"].sum())
-    out = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels)
-    (out.loss * tokens).backward()
-    theirs = torch.cat([w.grad.flatten() for w in model.parameters()])
-    assert torch.allclose(gradients[0], theirs, rtol=1e-4, atol=1e-4)
+@pytest.fixture
+def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    states = torch.randn(71, 16, generator=draw)
+    head = torch.randn(5000, 16, generator=draw)
+    return states, head, torch.randint(5000, (71,), generator=draw)
 
 
-def test_prompt_tokens_get_no_gradient(model: Any) -> None:
-    """Other prompt targets, same context for the response: only the response is learnt."""
-    example = Example([5, 6, 7, 8, 9], 4, 1)
-    batch = collate([example])
-    assert token_nats(model, batch).shape == (1,)
-    with torch.no_grad():
-        logits = model(input_ids=batch["input_ids"]).logits[0, 3]
-    assert float(token_nats(model, batch).detach()) == pytest.approx(
-        float(torch.logsumexp(logits, 0) - logits[9]), abs=1e-5
-    )
-
-
-def test_frozen_head_in_bf16_is_what_autocast_makes_of_it(
-    model: Any, examples: list[Example]
+@pytest.mark.parametrize("chunk", [7, 1000])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_value_and_gradients_are_those_of_cross_entropy(
+    inputs: Any, chunk: int, frozen: bool
 ) -> None:
-    """Casting the head once, as for LoRA, and letting autocast do it give the same numbers."""
-    batch = collate(examples)
+    states, head, labels = inputs
+    found = []
+    for plain in (True, False):
+        s, h = states.clone().requires_grad_(), head.clone().requires_grad_(not frozen)
+        if plain:
+            loss = functional.cross_entropy(s @ h.T, labels, reduction="sum")
+        else:
+            loss = summed_nats(s, h, labels, Casts(), chunk)
+        (loss / 3).backward()
+        found.append((loss.detach(), s.grad, h.grad))
+    assert float(found[1][0]) == pytest.approx(float(found[0][0]), rel=1e-6)
+    for theirs, ours in zip(found[0][1:], found[1][1:], strict=True):
+        if theirs is None:
+            assert frozen
+            assert ours is None
+        else:
+            assert float((ours - theirs).norm() / theirs.norm()) < 1e-6
+    each = token_nats(states, head, labels, Casts(), chunk)
+    assert each.shape == (71,)
+    assert float(each.sum()) == pytest.approx(float(found[0][0]), rel=1e-6)
+
+
+def test_products_in_bf16_are_those_of_autocast(inputs: Any) -> None:
+    states, head, labels = inputs
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        trained = token_nats(model.requires_grad_(True), batch).detach()
-        frozen = token_nats(model.requires_grad_(False), batch).detach()
-    assert torch.equal(trained, frozen)
-
-
-def test_the_adapter_is_in_the_loss(model: Any, examples: list[Example]) -> None:
-    batch = collate(examples)
-    before = token_nats(model, batch).detach()
-    adapted = methods.apply(
-        model, LoraMethod(kind="lora", rank=2, dropout=0, learning_rates=(1e-3,)), 0
+        theirs = functional.cross_entropy(
+            functional.linear(states, head).float(), labels, reduction="none"
+        )
+    assert torch.allclose(
+        token_nats(states.bfloat16(), head, labels, Casts()), theirs, rtol=0, atol=1e-5
     )
-    assert torch.equal(token_nats(adapted, batch), before)
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if "lora_B" in name:
-                weight.fill_(0.5)
-    assert not torch.allclose(token_nats(adapted, batch), before, atol=1e-2)
+
+
+def test_no_position_bears_loss(inputs: Any) -> None:
+    states, head, labels = inputs
+    states = states[:0].requires_grad_()
+    loss = summed_nats(states, head.requires_grad_(), labels[:0], Casts())
+    loss.backward()
+    assert float(loss.detach()) == 0

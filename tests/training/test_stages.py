@@ -145,7 +145,7 @@ def test_a_diverged_cell_has_a_record_and_no_weights(
 def test_tune_and_select(
     job: Any, tiny_model: Path, packed: dict[str, Path], tmp_path: Path
 ) -> None:
-    rates = [1e-5, 1e-2, 1e5]
+    rates = [1e-5, 1e-2, 1.0]
     study = Study.model_validate(
         STUDY | {"methods": {"full": {"kind": "full", "learning_rates": rates}}}
     )
@@ -161,7 +161,7 @@ def test_tune_and_select(
     assert chosen["learning_rate"] == 1e-2
     assert chosen["on_edge"] is False
     ends = [sum(read_record(path).results["validation"]["end"]) / 124 for path in paths[:2]]
-    assert chosen["curve"] == [[1e-5, ends[0]], [1e-2, ends[1]], [1e5, None]]
+    assert chosen["curve"] == [[1e-5, ends[0]], [1e-2, ends[1]], [1.0, None]]
     assert rate_of(study, "cpt", "full", tmp_path / "select.json") == 1e-2
     with pytest.raises(KeyProblem, match="3 rates"):
         rate_of(study, "cpt", "full", None)

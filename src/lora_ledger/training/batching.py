@@ -6,9 +6,8 @@ The order depends on seed, data and batch sizes only, so all arms of one seed se
 but in `collate`. Nothing is packed or cut here; `prepare` made the examples.
 
 Examples are drawn without replacement within an epoch, an epoch's end falling inside a step where
-it falls. A step's examples are sorted by length before they are cut into micro-batches, so that
-little padding is computed, while which examples make up a step depends on no length and on no
-micro-batch size.
+it falls. Which examples make up a step depends on no length and on no micro-batch size. A
+micro-batch is one row of examples, one after another, and so has no padding.
 """
 
 from __future__ import annotations
@@ -17,13 +16,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..streams import stream
 from ..study import Budget
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,6 @@ def plan(
     tokens: list[int] = []
     done = 0
     while step := list(islice(indices, batch_size)):
-        step.sort(key=lambda i: len(examples[i].input_ids))
         steps.append(
             tuple(
                 tuple(step[start : start + micro_batch_size])
@@ -90,40 +85,31 @@ def plan(
     return Plan(tuple(steps), tuple(tokens))
 
 
-def padding_share(examples: Sequence[Example], run: Plan) -> float:
-    """The share of computed positions that are padding."""
-    lengths = [len(example.input_ids) for example in examples]
-    computed = sum(len(m) * max(lengths[i] for i in m) for step in run.steps for m in step)
-    return 1 - sum(lengths[i] for step in run.steps for m in step for i in m) / computed
-
-
 def in_batches(examples: Sequence[Example], size: int) -> list[list[int]]:
-    """All indices once, sorted by length, in batches of `size`: for evaluation."""
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    """All indices once, in batches of `size`: for evaluation."""
+    indices = list(range(len(examples)))
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
-def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """Tensors of shape (examples, longest): `input_ids`, `loss_mask`, and where needed a mask.
+def collate(examples: Sequence[Example], device: str = "cpu") -> dict[str, Any]:
+    """The examples one after another in a row: `input_ids`, `position_ids`, `loss_mask`, `lengths`.
 
-    `loss_mask` is true at the tokens that are predicted. Padding stands on the right and is known
-    by its position; `attention_mask` is left out when there is none.
+    Tensors have the shape (1, tokens); positions begin at 0 in each example, `loss_mask` is true at
+    the tokens that are predicted, and `lengths` are the examples' own.
     """
     import torch
 
-    longest = max(len(example.input_ids) for example in examples)
-    ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    loss = torch.zeros(len(examples), longest, dtype=torch.bool)
-    attention = torch.zeros(len(examples), longest, dtype=torch.long)
-    for row, example in enumerate(examples):
-        length = len(example.input_ids)
-        ids[row, :length] = torch.tensor(example.input_ids)
-        loss[row, max(1, example.prompt_length) : length] = True
-        attention[row, :length] = 1
-    batch = {"input_ids": ids, "loss_mask": loss}
-    if not bool(attention.all()):
-        batch["attention_mask"] = attention
-    return batch
+    ids = [token for example in examples for token in example.input_ids]
+    lengths = tuple(len(example.input_ids) for example in examples)
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    first = torch.tensor([max(1, example.prompt_length) for example in examples])
+    loss = positions >= first.repeat_interleave(torch.tensor(lengths))
+    return {
+        "input_ids": torch.tensor([ids]).to(device),
+        "position_ids": positions[None].to(device),
+        "loss_mask": loss[None].to(device),
+        "lengths": lengths,
+    }
 
 
 def read_examples(rows: Any, limit: int | None = None) -> list[Example]:

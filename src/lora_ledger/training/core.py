@@ -19,7 +19,7 @@ from .. import methods
 from ..precision import resolve
 from ..records import identity, peak_memory_bytes
 from ..study import KeyProblem, Study
-from .batching import Example, padding_share, plan, read_examples
+from .batching import Example, plan, read_examples
 
 # What of a setting decides the weights; the rest of it is read by other stages.
 SETTING_KEYS = (
@@ -131,6 +131,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             device=where["device"],
             precision=where["train"],
             evaluate_precision=where["evaluate"],
+            checkpointing=study.compute.checkpointing,
             checkpoint_steps=study.checkpoint_steps,
             work=job.work,
             fingerprint=fingerprint,
@@ -165,11 +166,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     memory = peak_memory_bytes()
     if where["device"] == "cuda":
         memory = torch.cuda.max_memory_allocated()
-    run = {
-        **speed,
-        "peak_memory_bytes": memory,
-        "padding_share": round(padding_share(examples, steps), 4),
-    }
+    run = {**speed, "peak_memory_bytes": memory}
     return Outcome(model, progress.diverged, results, run, validation)
 
 

@@ -64,4 +64,6 @@ def build(
         betas=optimiser.betas,
         eps=optimiser.eps,
         weight_decay=optimiser.weight_decay,
+        # One pass over each weight, without temporary copies of it.
+        fused=True,
     )

@@ -23,9 +23,10 @@ from transformers.trainer_callback import PrinterCallback
 
 from ..streams import stream
 from ..study import Optimiser, Schedule
-from . import checkpoints, optimisers
+from . import checkpoints, fast, optimisers
 from .batching import Example, Plan, collate
-from .loss import autocast, summed_nats, token_nats
+from .kernels import Casts
+from .loss import autocast, nats_of_examples
 from .schedules import multiplier
 
 WEIGHTS = "weights.safetensors"
@@ -52,6 +53,7 @@ class Run:
     device: str
     precision: str
     evaluate_precision: str
+    checkpointing: bool
     checkpoint_steps: int
     work: Path
     fingerprint: str
@@ -93,6 +95,7 @@ def fit(model: Any, run: Run) -> tuple[Progress, dict[str, float]]:
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if not progress.diverged:
         validate(trainer.model, run, progress, len(run.plan.steps))
+    fast.uninstall(model)
     return progress, trainer.watch.speed()
 
 
@@ -101,7 +104,7 @@ def validate(model: Any, run: Run, progress: Progress, step: int) -> None:
     tokens = sum(example.loss_tokens for example in run.validation)
     if not tokens:
         return
-    nats = summed_nats(
+    nats = nats_of_examples(
         model, run.validation, run.micro_batch_size, run.device, run.evaluate_precision
     )
     mean = math.fsum(nats) / tokens
@@ -137,9 +140,10 @@ def has_diverged(curve: Sequence[tuple[int, int, float]], budget: int) -> bool:
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """Seeds each step, keeps the curves, measures, stops what diverges, asks for checkpoints."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
+    def __init__(self, run: Run, progress: Progress, casts: Casts) -> None:
         self.run = run
         self.progress = progress
+        self.casts = casts
         self.nats = 0.0
         self.started = 0.0
         self.seconds: list[float] = []
@@ -152,6 +156,10 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         torch.manual_seed(stream(self.run.seed, "dropout", state.global_step))
         self.nats = 0.0
         self.started = time.perf_counter()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # The step changes these weights, and its own buffers come on top of what is held.
+        self.casts.forget(frozen=False)
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
@@ -187,7 +195,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, model: Any, run: Run, progress: Progress) -> None:
         self.run = run
         self.progress = progress
-        self.watch = _Watch(run, progress)
+        casts = fast.install(model, by_hand=run.device == "cpu")
+        self.watch = _Watch(run, progress, casts)
         arguments = TrainingArguments(
             output_dir=str(run.work),
             max_steps=len(run.plan.steps),
@@ -204,12 +213,15 @@ class CellTrainer(Trainer):  # type: ignore[misc]
             report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
             dataloader_pin_memory=False,
+            activation_checkpointing=run.checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
             remove_unused_columns=False,
         )
         # More than one visible device would silently become data parallelism.
         arguments._n_gpu = min(arguments.n_gpu, 1)
         super().__init__(model=model, args=arguments, callbacks=[self.watch])
         self.remove_callback(PrinterCallback)
+        casts.keep = not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
         self.loss_is_scaled_for_ga = True
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -245,7 +257,7 @@ class CellTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """Summed nats over the tokens of the whole step, so that each token weighs the same."""
         with autocast(self.run.device, self.run.precision):
-            nats = token_nats(model, inputs).sum()
+            nats = model(**inputs).loss
         self.watch.nats += float(nats.detach())
         return nats / max(1, num_items_in_batch)
 

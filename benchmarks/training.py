@@ -1,0 +1,302 @@
+"""Training speed and memory against plain `Trainer` and TRL's `SFTTrainer`, as ratios in one run.
+
+In: a model folder, and packed data of `prepare` (`--data cpt=DIR ift=DIR`). Out: a JSON file and a
+Markdown table beside it: medians, spread, ratios to the fastest peer, peak memory, share of the
+measured bf16 peak. Each competitor is a process of its own, so that its peak memory is its own;
+rounds are interleaved and each begins with another competitor. All see the same batches of the same
+model in the same order, with AdamW and bf16. Tokens are real ones, never padding. The first step is
+reported apart. A peer that is not installed is left out, and the table says so.
+
+    python benchmarks/training.py --model DIR --data cpt=DIR ift=DIR --out FILE.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+PEERS = {
+    "trainer": "transformers Trainer, no checkpointing",
+    "sft": "TRL SFTTrainer as it comes (gradient checkpointing)",
+    "sft-plain": "TRL SFTTrainer, no checkpointing",
+}
+OURS = {"ours": "lora-ledger", "ours-checkpointing": "lora-ledger, checkpointing: true"}
+MODES = {
+    "full-cpt": ("full", "cpt", 4),
+    "lora-r8-cpt": ("lora-r8", "cpt", 4),
+    "lora-r32-cpt": ("lora-r32", "cpt", 4),
+    "full-ift": ("full", "ift", 8),
+    "lora-r8-ift": ("lora-r8", "ift", 8),
+}
+RATE = 1e-5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True, nargs="+", metavar="REGIME=DIR")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
+    parser.add_argument("--only", nargs="+", choices=[*PEERS, *OURS], help="competitors")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=3, help="measured, after the first one")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(child(args, args.modes[0], args.child)))
+        return 0
+    trl = importlib.util.find_spec("trl") is not None
+    names = [n for n in [*PEERS, *OURS] if trl or not n.startswith("sft")]
+    names = [n for n in names if not args.only or n in args.only]
+    result: dict[str, Any] = {
+        "machine": {"processor": platform.processor(), "threads": args.threads},
+        "missing": [] if trl else ["trl"],
+        "steps": args.steps,
+        "dropout": args.dropout,
+        "peak_gflops": [],
+        "runs": {},
+    }
+    for mode in args.modes:
+        result["peak_gflops"].append(ask(args, mode, "peak")["gflops"])
+        runs: dict[str, list[Any]] = {name: [] for name in names}
+        for number in range(args.rounds):
+            turn = number % len(names)
+            for name in names[turn:] + names[:turn]:
+                runs[name].append(ask(args, mode, name))
+                print(mode, name, runs[name][-1], file=sys.stderr, flush=True)
+        result["runs"][mode] = runs
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        args.out.with_suffix(".md").write_text(table(result))
+    print(table(result))
+    return 0
+
+
+def ask(args: argparse.Namespace, mode: str, name: str) -> Any:
+    """Run one competitor in a process of its own."""
+    command = [sys.executable, __file__, "--model", args.model, "--data", *args.data]
+    command += ["--out", os.devnull, "--modes", mode, "--child", name, "--steps", str(args.steps)]
+    command += ["--threads", str(args.threads), "--dropout", str(args.dropout)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(args.threads)}
+    with tempfile.TemporaryFile("w+") as log:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=log)
+        if done.returncode:
+            log.seek(0)
+            raise SystemExit(f"{mode} {name}: exit {done.returncode}\n{log.read()[-4000:]}")
+    return json.loads(done.stdout.decode().strip().splitlines()[-1])
+
+
+def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
+    """Train for the first step and the measured ones; seconds and tokens of each, peak memory."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    if name == "peak":
+        return {"gflops": peak_gflops()}
+    from datasets import load_from_disk
+    from transformers import AutoModelForCausalLM, TrainerCallback
+
+    from lora_ledger import methods
+    from lora_ledger.study import FullMethod, LoraMethod
+    from lora_ledger.training.batching import read_examples
+
+    kind, regime, batch = MODES[mode]
+    data = dict(pair.split("=", 1) for pair in args.data)
+    examples = read_examples(load_from_disk(f"{data[regime]}/train"), batch * (args.steps + 1))
+    method: Any = FullMethod(kind="full", learning_rates=(RATE,))
+    if kind != "full":
+        rank = int(kind.removeprefix("lora-r"))
+        method = LoraMethod(kind="lora", rank=rank, dropout=args.dropout, learning_rates=(RATE,))
+    model = AutoModelForCausalLM.from_pretrained(
+        args.model, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    config = model.config.to_dict()
+    flops = methods.flops_per_token(config, method, max(len(e.input_ids) for e in examples))
+    model.config.use_cache = False
+    model = methods.apply(model, method, 0)
+    batches = [examples[i : i + batch] for i in range(0, len(examples), batch)]
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+        on_step_end = on_train_begin
+
+    with tempfile.TemporaryDirectory() as work:
+        if name in OURS:
+            trainer = ours(model, examples, batch, name == "ours-checkpointing", Path(work))
+        else:
+            trainer = peer(name, model, examples, batch, work)
+        trainer.add_callback(Clock())
+        trainer.train()
+    if name in OURS:
+        losses = [loss for _, _, loss in trainer.progress.loss_curve]
+    else:
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "seconds": [end - start for start, end in pairwise(ends)],
+        "tokens": [sum(len(e.input_ids) for e in b) for b in batches],
+        "peak_memory_mb": peak_memory_mb(),
+        "flops_per_token": flops,
+        "losses": losses,
+    }
+
+
+def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work: Path) -> Any:
+    from lora_ledger.study import Optimiser, Schedule
+    from lora_ledger.training.batching import Plan
+    from lora_ledger.training.trainer import CellTrainer, Progress, Run
+
+    order = [tuple(range(i, i + batch)) for i in range(0, len(examples), batch)]
+    tokens = tuple(sum(examples[i].loss_tokens for i in indices) for indices in order)
+    run = Run(
+        plan=Plan(tuple((indices,) for indices in order), tokens),
+        train=examples,
+        validation=[],
+        optimiser=Optimiser(),
+        schedule=Schedule(name="constant", warmup=0),
+        rate=RATE,
+        clip=1.0,
+        seed=0,
+        validations=0,
+        batch_size=batch,
+        micro_batch_size=batch,
+        device="cpu",
+        precision="bf16",
+        evaluate_precision="bf16",
+        checkpointing=checkpointing,
+        checkpoint_steps=10**6,
+        work=work,
+        fingerprint="",
+    )
+    return CellTrainer(model, run, Progress())
+
+
+def peer(name: str, model: Any, examples: list[Any], batch: int, work: str) -> Any:
+    """Their classes with their own defaults, but for precision, batch, order and saving."""
+    common = {
+        "output_dir": work,
+        "per_device_train_batch_size": batch,
+        "max_steps": len(examples) // batch,
+        "learning_rate": RATE,
+        "lr_scheduler_type": "constant",
+        "bf16": True,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "train_sampling_strategy": "sequential",
+    }
+    if name == "trainer":
+        from transformers import Trainer, TrainingArguments
+
+        return Trainer(
+            model=model,
+            args=TrainingArguments(remove_unused_columns=False, **common),
+            train_dataset=examples,
+            data_collator=padded,
+        )
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    if name == "sft-plain":
+        common["activation_checkpointing"] = False
+    rows = [
+        {
+            "input_ids": e.input_ids,
+            "labels": [-100] * e.prompt_length + e.input_ids[e.prompt_length :],
+        }
+        for e in examples
+    ]
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(dataset_kwargs={"skip_prepare_dataset": True}, max_length=None, **common),
+        train_dataset=Dataset.from_list(rows),
+    )
+
+
+def padded(examples: list[Any]) -> dict[str, Any]:
+    """Right-padded, with labels at the response: what transformers' own collators make."""
+    import torch
+
+    longest = max(len(e.input_ids) for e in examples)
+    ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for row, e in enumerate(examples):
+        length = len(e.input_ids)
+        ids[row, :length] = torch.tensor(e.input_ids)
+        mask[row, :length] = 1
+        labels[row, e.prompt_length : length] = ids[row, e.prompt_length : length]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def peak_gflops(size: int = 2048) -> float:
+    """The fastest of some square bf16 products."""
+    import torch
+
+    left = torch.randn(size, size).bfloat16()
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        left @ left
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times) / 1e9
+
+
+def peak_memory_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def table(result: dict[str, Any]) -> str:
+    """Medians over rounds, with the lowest and highest; ratios to the fastest peer."""
+    peak = statistics.median(result["peak_gflops"])
+    lines = [
+        f"Threads: {result['machine']['threads']}. bf16 product of 2048: {peak:.0f} GFLOP/s.",
+        f"LoRA dropout: {result['dropout']:g}. Missing: {', '.join(result['missing']) or 'none'}.",
+        "",
+        "| mode | who | tokens/s (range) | × fastest peer | first step s | peak MB "
+        "| × Trainer's memory | share of peak |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for mode, runs in result["runs"].items():
+        speeds = {
+            name: [sum(r["tokens"][1:]) / sum(r["seconds"][1:]) for r in rounds]
+            for name, rounds in runs.items()
+        }
+        of = {name: statistics.median(values) for name, values in speeds.items()}
+        best = max((of[name] for name in of if name in PEERS), default=float("nan"))
+        memory = {n: statistics.median(r["peak_memory_mb"] for r in rs) for n, rs in runs.items()}
+        plain = memory.get("trainer", float("nan"))
+        for name, rounds in runs.items():
+            low, high = min(speeds[name]), max(speeds[name])
+            first = statistics.median(r["seconds"][0] for r in rounds)
+            # Lengths differ in instruction tuning, and the closed form is of full sequences.
+            share = of[name] * rounds[0]["flops_per_token"] / 1e9 / peak
+            shown = f"{share:.0%}" if mode.endswith("cpt") else "–"
+            lines.append(
+                f"| {mode} | {(PEERS | OURS)[name]} | {of[name]:.0f} ({low:.0f}–{high:.0f}) "
+                f"| {of[name] / best:.2f} | {first:.1f} | {memory[name]:.0f} "
+                f"| {memory[name] / plain:.2f} | {shown} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
