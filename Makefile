@@ -1,4 +1,5 @@
 # make results [STUDY=quickstart] [CORES=all]   the whole study, then its tables
+# make bench                                    speed beside the peers, into results/bench
 # make test                                     the tests
 # make check                                    tests, ruff, mypy, snakefmt, snakemake --lint
 # TORCH=cpu takes torch from PyTorch's CPU index; otherwise from the configured registry, which
@@ -17,11 +18,23 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.13,\
 	$(shell $(p) -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $(p))))
 
-.PHONY: results test check lock clean
+BENCH ?=
+BENCH_PACKED := cpt=results/quickstart/packed/code-cpt ift=results/instruct/packed/gsm8k
+
+.PHONY: results bench test check lock clean
 
 results: $(READY)
 	@$(BIN)/python -m lora_ledger.alone $(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
 	@$(BIN)/ledger show --study $(STUDY)
+
+bench: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --until fetch_model fetch_corpus --config study=benchmarks
+	$(BIN)/snakemake --cores $(CORES) results/instruct/packed/gsm8k/record.json --config study=instruct
+	$(BIN)/snakemake --cores $(CORES) results/quickstart/packed/code-cpt/record.json
+	@mkdir -p results/bench
+	$(BIN)/python benchmarks/training.py --model results/benchmarks/models/smollm2-135m-instruct-q4 \
+		--data $(BENCH_PACKED) --out results/bench/training.json $(BENCH)
+	$(BIN)/python benchmarks/evaluation.py --out results/bench/evaluation.json $(BENCH)
 
 test: $(READY)
 	$(BIN)/python -m pytest

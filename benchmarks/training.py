@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from machine import describe, peak_gflops, peak_memory_bytes
 
 PEERS = {
     "trainer": "transformers Trainer, no checkpointing",
@@ -62,7 +63,7 @@ def main() -> int:
     names = [n for n in [*PEERS, *OURS] if trl or not n.startswith("sft")]
     names = [n for n in names if not args.only or n in args.only]
     result: dict[str, Any] = {
-        "machine": {"processor": platform.processor(), "threads": args.threads},
+        "machine": describe(args.threads),
         "missing": [] if trl else ["trl"],
         "steps": args.steps,
         "dropout": args.dropout,
@@ -104,7 +105,7 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
     torch.set_num_threads(args.threads)
     if name == "peak":
-        return {"gflops": peak_gflops()}
+        return {"gflops": peak_gflops("bfloat16")}
     from datasets import load_from_disk
     from transformers import AutoModelForCausalLM, TrainerCallback
 
@@ -149,7 +150,7 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
     return {
         "seconds": [end - start for start, end in pairwise(ends)],
         "tokens": [sum(len(e.input_ids) for e in b) for b in batches],
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": round(peak_memory_bytes() / 2**20),
         "flops_per_token": flops,
         "losses": losses,
     }
@@ -242,26 +243,6 @@ def padded(examples: list[Any]) -> dict[str, Any]:
         mask[row, :length] = 1
         labels[row, e.prompt_length : length] = ids[row, e.prompt_length : length]
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def peak_gflops(size: int = 2048) -> float:
-    """The fastest of some square bf16 products."""
-    import torch
-
-    left = torch.randn(size, size).bfloat16()
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        left @ left
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / min(times) / 1e9
-
-
-def peak_memory_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 def table(result: dict[str, Any]) -> str:
