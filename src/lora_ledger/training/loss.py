@@ -21,7 +21,7 @@ from .kernels import Casts
 CHUNK = 512
 """Positions whose logits exist at a time."""
 
-ROWS = 32
+ROWS = 16
 """Positions of one softmax, so that their fp32 logits stay in the processor's cache."""
 
 
@@ -119,10 +119,11 @@ def _nats(
     for start in range(0, len(logits), rows):
         part = logits[start : start + rows]
         label = labels[start : start + rows, None]
-        log_share = torch.log_softmax(part, -1, dtype=torch.float32)
-        nats[start : start + rows] = log_share.gather(1, label).squeeze(1).neg_()
+        share = torch.softmax(part, -1, dtype=torch.float32)
+        # The largest share has a logarithm; that of the label may be too small for a number.
+        above = part.amax(-1, keepdim=True).float() - part.gather(1, label).float()
+        nats[start : start + rows] = (above - share.amax(-1, keepdim=True).log()).squeeze(1)
         if with_gradient:
-            share = log_share.exp_()
             share.scatter_add_(1, label, share.new_full(label.shape, -1))
             part.copy_(share)
     return nats
