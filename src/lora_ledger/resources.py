@@ -13,6 +13,7 @@ from pathlib import Path
 from .architecture import lora_parameters, read, total_parameters
 from .catalogue import HubSource, LocalSource
 from .plan import corpus_sources
+from .precision import CPUINFO, NATIVE_FLAGS, cpu_flags
 from .study import LoraMethod, Study, TaskRun
 from .study_file import model_config
 from .tasks import describe
@@ -107,8 +108,7 @@ def evaluate_mb(study: Study) -> int:
     config = _config(study)
     shape = read(config)
     largest = max(total_parameters(one) for one in (config, *_local_others(study)))
-    # A cache is copied when it grows, layer by layer; a pass of prompts is held beside it.
-    token = shape.layers * shape.kv_heads * shape.head_dim * 2 * 4
+    token = shape.layers * shape.kv_heads * shape.head_dim * 2 * _evaluation_bytes(study)
     caches = [
         (run.batch_size * (_prompt_tokens(run) + run.max_gen_toks) + PACKED_TOKENS) * token
         for run in study.evaluation.generate.values()
@@ -116,6 +116,13 @@ def evaluate_mb(study: Study) -> int:
     activations = PACKED_TOKENS * (10 * shape.hidden + 5 * shape.intermediate) * 4
     logits = SCORED_POSITIONS * shape.vocab * 4 * 3
     return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
+
+
+def _evaluation_bytes(study: Study) -> int:
+    """Of one number of an evaluation; `auto` as this machine's processor says."""
+    asked = study.compute.precision.evaluate
+    native = bool((cpu_flags(CPUINFO) or frozenset()) & NATIVE_FLAGS)
+    return 2 if asked == "bf16" or (asked == "auto" and native) else 4
 
 
 def _prompt_tokens(run: TaskRun) -> int:

@@ -316,17 +316,22 @@ class Slots:
         needed = -(-max(self.lengths) // COLUMNS) * COLUMNS
         if self._cache and needed <= self._columns < needed + 2 * COLUMNS:
             return
-        used = min(needed, self._columns)
-        shapes = [keys for keys, _ in self._cache] or [keys[None] for keys, _ in states]
-        self._cache = [
-            (self._wider(i, 0, like, needed, used), self._wider(i, 1, like, needed, used))
-            for i, like in enumerate(shapes)
-        ]
+        if not self._cache:
+            self._cache = [
+                (self._wide(keys[None], needed), self._wide(values[None], needed))
+                for keys, values in states
+            ]
+        else:
+            # Layer by layer, so that two caches are never held at once.
+            for layer, (keys, values) in enumerate(self._cache):
+                self._cache[layer] = (self._moved(keys, needed), self._moved(values, needed))
         self._columns = needed
 
-    def _wider(self, layer: int, which: int, like: Tensor, columns: int, used: int) -> Tensor:
-        # Zeros, since a masked column counts nothing only if it is finite.
-        new = like.new_zeros(self.rows, like.shape[1], columns, like.shape[3])
-        if self._cache:
-            new[:, :, :used] = self._cache[layer][which][:, :, :used]
+    def _moved(self, old: Tensor, columns: int) -> Tensor:
+        new, used = self._wide(old, columns), min(columns, old.shape[2])
+        new[:, :, :used] = old[:, :, :used]
         return new
+
+    def _wide(self, like: Tensor, columns: int) -> Tensor:
+        # Zeros, since a masked column counts nothing only if it is finite.
+        return like.new_zeros(self.rows, like.shape[1], columns, like.shape[3])
