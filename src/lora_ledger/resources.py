@@ -89,8 +89,9 @@ def train_mb(study: Study, setting: str, method: str) -> int:
     shape = read(config)
     tokens = how.micro_batch_size * how.sequence_length
     logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3
-    # In fp32: two residuals, two norms, queries, keys, values and their mixture; gate and up.
-    block = 4 * (7 * shape.hidden + 2 * shape.intermediate)
+    # In fp32: two residuals, two norms; queries and their mixture, keys, values; gate and up.
+    heads = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
+    block = 4 * (4 * shape.hidden + heads + 2 * shape.intermediate)
     kept = shape.layers * block
     if study.compute.checkpointing:
         kept = shape.layers * 4 * shape.hidden + block

@@ -119,6 +119,38 @@ def test_slots_equal_whole_sequences(
     step(7)
 
 
+def test_what_a_slot_held_before_does_not_matter() -> None:
+    """Not even where it was no number."""
+    slots = Slots(1)
+    bad = torch.full((2, 9, 8), float("nan"))
+    slots.add([(bad, bad)], 9, 1)
+    slots.drop(0)
+    good = draw(2, 3, 8)
+    slots.add([(good, good)], 3, 1)
+    slots.advance()
+    query, key = draw(1, 4, 1, 8), draw(1, 2, 1, 8)
+    found = slots.attend(0, query, key, key, 0.3, None)
+    whole = torch.cat([good[None], key], 2)
+    expected = reference(query, whole, whole, torch.ones(1, 4, dtype=torch.bool), 0.3)
+    assert torch.allclose(found[0, 0], expected.reshape(-1, 8), atol=1e-5)
+
+
+def test_frequencies_that_follow_the_batch_are_refused() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=9,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
+    )
+    ids = torch.arange(3)
+    with pytest.raises(ValueError, match="rope_type: found 'dynamic'"):
+        states(LlamaForCausalLM(config), ids, ids, Packed([Segment(0, (3,))]))
+
+
 def test_what_all_begin_with() -> None:
     assert shared_length([[1, 2, 3], [1, 2, 4, 5], [1, 2, 3, 9]]) == 2
     # At least one token of each is left, from whose state the first choice is made.

@@ -122,6 +122,35 @@ def test_rolling_predicts_every_token_once(parts: tuple[Any, Any]) -> None:
     assert nats == pytest.approx(expected, abs=1e-3)
 
 
+def test_one_context_of_many_texts_is_not_one_forward_pass(
+    parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a pass holds is bounded, however many continuations a context has."""
+    from lora_ledger.inference import likelihood
+
+    held: list[int] = []
+    whole = likelihood._add
+    monkeypatch.setattr(likelihood, "TOKENS", 64)
+    monkeypatch.setattr(
+        likelihood,
+        "_add",
+        lambda m, pack, *rest: (held.append(len(pack.ids)), whole(m, pack, *rest)),
+    )
+    model, _ = parts
+    rng = random.Random(1)
+    pairs = [([PREFIX], rng.choices(range(5, 200), k=rng.randint(1, 30))) for _ in range(40)]
+    found = build(parts).score(pairs)
+    assert max(held) <= 64
+    for (context, ids), (nats, _) in zip(pairs, found, strict=True):
+        assert nats == pytest.approx(plain(model, context, ids)[0], abs=1e-4)
+
+
+def test_no_window_is_longer_than_the_model(parts: tuple[Any, Any]) -> None:
+    text = "The capital of Ankara is a river, 12 über. " * 4
+    ((nats, tokens),) = build(parts, max_length=16).rolling([text], 64)
+    assert (nats, tokens) == build(parts).rolling([text], 16)[0]
+
+
 @pytest.mark.parametrize("beginning", ["", "Write a function of a river and its capital. " * 3])
 def test_greedy_equals_transformers(parts: tuple[Any, Any], beginning: str) -> None:
     """100 prompts, 50 with a beginning that all share, against `generate` one by one, in fp32.

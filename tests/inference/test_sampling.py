@@ -59,3 +59,20 @@ def test_draws_have_their_own_generators() -> None:
     others = [(2, "humaneval", 3, 0), (1, "gsm", 3, 0), (1, "humaneval", 4, 0)]
     for other in [*others, (1, "humaneval", 3, 1)]:
         assert not torch.equal(uniforms(*other, 8), base)
+
+
+def test_a_flat_row_changes_no_other_draw() -> None:
+    """A row whose nucleus is wider than HEAD is sorted whole, and it alone."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(6, 4000, generator=generator) * 6
+    logits[2] = 0.01 * logits[2]
+    draws = torch.rand(6, generator=generator, dtype=torch.float64)
+    how = Sampling(temperature=1.0, top_p=0.95)
+    together = choose(logits, draws, how)
+    alone = [int(choose(logits[i, None], draws[i, None], how)) for i in range(6)]
+    assert together.tolist() == alone
+    order = logits[2].sort(descending=True)
+    kept = order.values.double().softmax(-1)
+    kept = kept[: int((kept.cumsum(-1) < 0.95).sum()) + 1]
+    place = int(torch.searchsorted(kept.cumsum(-1), draws[2] * kept.sum(), right=True))
+    assert int(together[2]) == int(order.indices[place])

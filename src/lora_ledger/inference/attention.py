@@ -19,6 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "lora-ledger"
+# Rotary embeddings whose frequencies change with the length that they see.
+BY_LENGTH = ("dynamic", "longrope")
 # Continuations of a context are attended to together up to so many tokens.
 TOGETHER = 128
 # Rows of a long sequence that are attended for together, on a CPU.
@@ -47,6 +49,12 @@ class Layout(Protocol):
 def states(model: Any, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
     """Last hidden states (tokens, hidden) of the ids (tokens) at their positions (tokens)."""
     config = model.config
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope in BY_LENGTH:
+        raise ValueError(
+            f"rope_type: found {rope!r}, whose frequencies follow the longest sequence of a batch; "
+            "expected one whose scores depend on no other request"
+        )
     before = config._attn_implementation
     # A name that has no mask function of its own: the model makes no mask, the layout knows.
     config._attn_implementation = NAME
@@ -127,9 +135,12 @@ class Packed:
                 seen = self.prefix[layer][0].shape[1]
                 keys = torch.cat([self.prefix[layer][0][None], keys], 2)
                 values = torch.cat([self.prefix[layer][1][None], values], 2)
-            mask = self._mask(place, segment.lengths, seen, window, query.device)
-            attend = in_blocks if _long(query, segment.lengths, seen, window) else _at_once
-            out[:, rows] = attend(query[:, :, rows], keys, values, scaling, mask).transpose(1, 2)
+            if _long(query, segment.lengths, seen, window):
+                found = in_blocks(query[:, :, rows], keys, values, scaling)
+            else:
+                mask = self._mask(place, segment.lengths, seen, window, query.device)
+                found = _at_once(query[:, :, rows], keys, values, scaling, mask)
+            out[:, rows] = found.transpose(1, 2)
         if self.keep:
             self.kept.append((key[0], value[0]))
         return out
@@ -171,9 +182,7 @@ def _at_once(
     )
 
 
-def in_blocks(
-    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: object = None
-) -> Tensor:
+def in_blocks(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
     """Causal attention (1, heads, n, size) of the last n of the keys' tokens, BLOCK rows at a time.
 
     A block is multiplied with what it may see and with no more, by two matrix products whose rows
@@ -236,6 +245,9 @@ class Slots:
         for (keys, values), (new_keys, new_values) in zip(self._cache, states, strict=True):
             keys[first:last, :, :length] = new_keys
             values[first:last, :, :length] = new_values
+            # What another sequence left might not be finite.
+            keys[first:last, :, length:] = 0
+            values[first:last, :, length:] = 0
 
     def drop(self, slot: int) -> int:
         """Free a slot; the last one moves into its place, and its old number is returned."""

@@ -73,8 +73,9 @@ def generate(
     found: list[list[Completion | None]] = [[None] * len(prompt.draws) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), i))
     for sampling in dict.fromkeys(prompts[i].sampling for i in order):
-        batch = _Batch(model, tokenizer, prompts, sampling, end_ids, batch_size)
         some = [i for i in order if prompts[i].sampling == sampling]
+        size = min(batch_size, sum(len(prompts[i].draws) for i in some))
+        batch = _Batch(model, tokenizer, prompts, sampling, end_ids, size)
         for sequence in batch.run(some, done):
             prompt = prompts[sequence.prompt]
             assert sequence.finish is not None

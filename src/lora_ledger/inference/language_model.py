@@ -126,8 +126,9 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
     def rolling(self, texts: Sequence[str], window: int) -> list[tuple[float, int]]:
         """(nats, tokens) of each text in windows of `window` tokens, every token predicted once.
 
-        The prefix token stands before the first token. A window is conditioned on the last token
-        of the one before it; the last window reaches back until it is full, as lm-eval has it.
+        The prefix token stands before the first token, and no window is longer than the model's. It
+        is conditioned on the last token of the one before it; the last window reaches back until it
+        is full, as lm-eval has it.
         """
         pairs: list[tuple[list[int], list[int]]] = []
         owners: list[int] = []
@@ -135,7 +136,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
             windows = get_rolling_token_windows(
                 token_list=self.tok_encode(text, add_special_tokens=False),
                 prefix_token=self._prefix_id,
-                max_seq_len=window,
+                max_seq_len=min(window, self.max_length),
                 context_len=1,
             )
             for one in windows:

@@ -65,9 +65,13 @@ def score(
 
 
 def _families(pairs: Sequence[Pair], max_length: int) -> list[_Family]:
-    """Pairs by context, longest first; a pair whose beginning is cut stands alone."""
+    """Pairs by context, longest first; a pair whose beginning is cut stands alone.
+
+    A context of many continuations is filled in again where TOKENS are full, so that what one
+    forward pass holds is bounded by TOKENS and by the longest pair.
+    """
     families: dict[tuple[int, ...], _Family] = {}
-    cut = []
+    done = []
     for i, (context, ids) in enumerate(pairs):
         if not ids:
             continue
@@ -75,11 +79,13 @@ def _families(pairs: Sequence[Pair], max_length: int) -> list[_Family]:
         if surplus > 0:
             whole = (context + ids)[surplus:]
             first = max(1, len(whole) - len(ids))
-            cut.append(_Family(whole[:first], [(i, whole[first:])]))
-        else:
-            family = families.setdefault(tuple(context), _Family(context))
-            family.members.append((i, ids))
-    return sorted([*cut, *families.values()], key=lambda family: -family.tokens)
+            done.append(_Family(whole[:first], [(i, whole[first:])]))
+            continue
+        key = tuple(context)
+        if key in families and families[key].tokens + len(ids) > TOKENS:
+            done.append(families.pop(key))
+        families.setdefault(key, _Family(context)).members.append((i, ids))
+    return sorted([*done, *families.values()], key=lambda family: -family.tokens)
 
 
 def _batches(families: list[_Family], size: int) -> Iterator[list[_Family]]:
@@ -167,5 +173,5 @@ def _add(model: Any, pack: _Pack, nats: Tensor, greedy: Tensor) -> None:
         rows = first.nonzero()[:, 0]
         first[rows] = logits[rows].argmax(-1) == wanted[rows]
         found = (values - top - mass(logits.sub_(top)).log())[:, 0]
-        nats.index_add_(0, owners[part], found.double().cpu())
+        nats.index_add_(0, owners[part], found.cpu().double())
         greedy[owners[part][~first.cpu()]] = False

@@ -64,10 +64,19 @@ def _draw(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
         probabilities = values.softmax(-1)
     else:
         probabilities = (values - values[:, :1]).exp() / mass(scaled - values[:, :1])
-        if bool((probabilities.sum(-1) < sampling.top_p).any()):
-            values, indices = scaled.sort(dim=-1, descending=True)
-            probabilities = values.softmax(-1)
-    kept = probabilities * nucleus(probabilities, sampling.top_p)
+    chosen = _of_nucleus(probabilities, indices, draws, sampling.top_p)
+    if not sampling.top_k:
+        # Each by itself, so that no row's draw depends on another row.
+        for row in (probabilities.sum(-1) < sampling.top_p).nonzero()[:, 0].tolist():
+            values, indices = scaled[row, None].sort(dim=-1, descending=True)
+            whole = values.softmax(-1)
+            chosen[row] = _of_nucleus(whole, indices, draws[row, None], sampling.top_p)[0]
+    return chosen
+
+
+def _of_nucleus(probabilities: Tensor, indices: Tensor, draws: Tensor, top_p: float) -> Tensor:
+    """Of tokens in descending order of their probabilities, one of those that top-p keeps."""
+    kept = probabilities * nucleus(probabilities, top_p)
     return indices.gather(-1, _invert(kept, draws)[:, None])[:, 0]
 
 
@@ -93,6 +102,9 @@ def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
 
 def _invert(weights: Tensor, draws: Tensor) -> Tensor:
     """Indices where the cumulated weights (batch, n; any scale) first exceed draw times total."""
-    cumulated = weights.double().cumsum(-1)
+    # Apple's GPUs have no fp64.
+    near = weights.cpu() if weights.device.type == "mps" else weights
+    cumulated = near.double().cumsum(-1)
     target = draws.to(cumulated.device)[:, None] * cumulated[:, -1:]
-    return torch.searchsorted(cumulated, target, right=True)[:, 0].clamp(max=weights.shape[-1] - 1)
+    places = torch.searchsorted(cumulated, target, right=True)[:, 0]
+    return places.clamp(max=weights.shape[-1] - 1).to(weights.device)

@@ -18,6 +18,7 @@ from lm_eval.api.registry import register_model
 from .decoding import Completion, Finish, Prompt
 from .language_model import LedgerModel
 
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
 
@@ -55,7 +56,7 @@ def engine(source: Path, model_dir: Path, adapter: Path | None, where: Mapping[s
         dtype=DTYPES[where["precision"]],
         enable_prefix_caching=True,
         enable_lora=adapter is not None,
-        **({"max_lora_rank": int(config["r"])} if adapter is not None else {}),
+        **({"max_lora_rank": _rank(int(config["r"]))} if adapter is not None else {}),
     )
     return model, LoRARequest("cell", 1, str(adapter)) if adapter is not None else None
 
@@ -66,8 +67,8 @@ class VllmModel(LedgerModel):
 
     def __init__(self, parts: tuple[Any, Any], tokenizer: Any, **settings: Any) -> None:
         self.engine, self.adapter = parts
-        # As many positions as vLLM has room for; its config is that of the folder.
-        length = int(self.engine.llm_engine.model_config.max_model_len)
+        # A prompt is scored with its last token in it, and one token is drawn and thrown away.
+        length = int(self.engine.llm_engine.model_config.max_model_len) - 2
         super().__init__(None, tokenizer, max_length=length, **settings)
 
     def _generate(self, prompts: list[Prompt]) -> list[list[Completion]]:
@@ -96,8 +97,7 @@ class VllmModel(LedgerModel):
     def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         from vllm import SamplingParams
 
-        # One token is drawn and thrown away: room for it must be left.
-        room = self.max_length - 1
+        room = self.max_length + 1
         asked = [{"prompt_token_ids": (context + ids)[-room:]} for context, ids in pairs]
         how = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1)
         answers = self.engine.generate(asked, how, lora_request=self.adapter, use_tqdm=True)
@@ -105,10 +105,21 @@ class VllmModel(LedgerModel):
         for (_, ids), answer in zip(pairs, answers, strict=True):
             # The first position has nothing before it and is None.
             known = list(zip(answer.prompt_token_ids, answer.prompt_logprobs, strict=True))[1:]
-            scored = [entry[token] for token, entry in known[len(known) - len(ids) :]]
+            scored = [entry[token] for token, entry in known[max(0, len(known) - len(ids)) :]]
             nats = sum(float(one.logprob) for one in scored)
             found.append((nats, all(one.rank == 1 for one in scored)))
         return found
+
+
+def _rank(rank: int) -> int:
+    """The least of the sizes that vLLM sets apart for adapters and that this rank fits in."""
+    fitting = [size for size in RANKS if size >= rank]
+    if not fitting:
+        raise ValueError(
+            f"compute.backend: found 'vllm' for an adapter of rank {rank}, expected {RANKS[-1]} at "
+            "most; take backend: transformers, which merges it"
+        )
+    return fitting[0]
 
 
 def _completion(output: Any) -> Completion:

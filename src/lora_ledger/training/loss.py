@@ -48,7 +48,9 @@ class SummedNats(torch.autograd.Function):
         head = casts.of(weight, states.dtype)
         on_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         on_weight: torch.Tensor | None = None
-        total = states.new_zeros((), dtype=torch.float64)
+        # Apple's GPUs have no fp64.
+        wide = torch.float32 if states.device.type == "mps" else torch.float64
+        total = states.new_zeros((), dtype=wide)
         for start in range(0, len(states), chunk):
             part = states[start : start + chunk]
             logits = part @ head.T
@@ -140,7 +142,7 @@ def nats_of_examples(
         with torch.no_grad(), autocast(device, precision):
             nats = model(**batch).token_nats
         lengths = [examples[i].loss_tokens for i in indices]
-        for index, part in zip(indices, torch.split(nats.double(), lengths), strict=True):
+        for index, part in zip(indices, torch.split(nats.cpu().double(), lengths), strict=True):
             result[index] = float(part.sum())
     model.train()
     return result
