@@ -135,6 +135,36 @@ def test_what_a_slot_held_before_does_not_matter() -> None:
     assert torch.allclose(found[0, 0], expected.reshape(-1, 8), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_round_as_the_models_own_do(kind: str, dtype: torch.dtype) -> None:
+    """In bf16 to the bit but where fp32 sums, in another order, fall across a rounding."""
+    import importlib
+
+    from lora_ledger.inference import norms
+
+    modeling = importlib.import_module(
+        f"transformers.models.{kind.lower()}.modeling_{kind.lower()}"
+    )
+    own = getattr(modeling, f"{kind}RMSNorm")(64, eps=1e-5).to(dtype)
+    with torch.no_grad():
+        own.weight.copy_(draw(64) + 1)
+        x = (draw(3, 200, 64) * 5).to(dtype)
+        expected, kept = own(x), x.clone()
+        holder = torch.nn.Sequential(own)
+        holder.device = torch.device("cpu")  # type: ignore[assignment]
+        norms.install(holder)
+        assert "forward" in own.__dict__
+        found = own(x)
+    assert torch.equal(x, kept)
+    assert found.dtype == dtype
+    if dtype == torch.float32:
+        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-6)
+    else:
+        assert (found != expected).float().mean() < 1e-3
+        assert torch.allclose(found.float(), expected.float(), rtol=2**-7)
+
+
 def test_frequencies_that_follow_the_batch_are_refused() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -19,6 +19,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
+from lora_ledger.inference import norms
 from lora_ledger.inference.decoding import Completion, Prompt, generate
 from lora_ledger.inference.likelihood import score
 from lora_ledger.inference.sampling import Sampling, uniforms
@@ -49,6 +50,8 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         self.seed = seed
         self.max_length = max_length or int(model.config.max_position_embeddings)
         self._prefix_id = prefix_id
+        if model is not None:
+            norms.install(model)
 
     @property
     def eot_token_id(self) -> int:

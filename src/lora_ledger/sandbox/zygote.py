@@ -194,7 +194,7 @@ class Worker:
     def cause(self) -> tuple[str, str]:
         """Why a worker that closed its end did so."""
         usage = self.close()
-        # The kernel's limit counts whole ticks, of which a busy or shared processor gave only a part;
+        # The kernel's limit counts whole ticks, of which a shared processor may give only a part;
         # what it reports afterwards is the time that was run.
         if usage.cpu >= 0.5 * self.limits.cpu_seconds and os.WIFSIGNALED(usage.status):
             return "timeout", f"{usage.cpu:.2f} s of processor time"
