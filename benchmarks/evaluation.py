@@ -139,8 +139,10 @@ def measure(args: argparse.Namespace, name: str, who: str, batch: int, items: in
 def compare(args: argparse.Namespace, name: str) -> dict[str, Any]:
     """The best batch size of the peer on a part, then all items in turns."""
     workload = WORKLOADS[name]
-    tried = {n: measure(args, name, "hf", n, workload.tried)["seconds"] for n in PEER_BATCHES}
-    best = min(tried, key=lambda n: tried[n])
+    tried = {}
+    if not args.peer_batch:
+        tried = {n: measure(args, name, "hf", n, workload.tried)["seconds"] for n in PEER_BATCHES}
+    best = args.peer_batch or min(tried, key=lambda n: tried[n])
     count = args.items or workload.items
     rounds: dict[str, list[Any]] = {"ours": [], "hf": []}
     for _ in range(args.rounds):
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=WORKLOADS, default=[])
     parser.add_argument("--items", type=int, default=0, help="items of each run; default: as named")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--peer-batch", type=int, help="known best one; default: each is tried")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--child", help=argparse.SUPPRESS)
