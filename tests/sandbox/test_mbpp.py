@@ -60,13 +60,16 @@ def test_reasons(sandbox: Sandbox, code: str, tests: str, setup: str, reason: st
 
 
 def test_the_expected_value_never_reaches_the_worker(sandbox: Sandbox) -> None:
-    """Even where a call is made in the worker, what is sent is the call alone."""
+    """Even where a call is made in the worker, what is sent is the call alone.
+
+    The number is long, as addresses and random numbers hold every short one now and then.
+    """
     code = NODE + (
         "import sys\ndef depth(n):\n    frame = sys._getframe()\n    seen = []\n"
         "    while frame:\n        seen += [repr(v) for v in list(frame.f_locals.values())]\n"
-        "        frame = frame.f_back\n    return any('4711' in s for s in seen)\n"
+        "        frame = frame.f_back\n    return any('8306119425738' in s for s in seen)\n"
     )
-    tests = "assert depth(root) != 4711 and depth(root) is False"
+    tests = "assert depth(root) != 8306119425738 and depth(root) is False"
     assert sandbox.judge_all([Problem("", code, tests, "", "mbpp", "root = Node(1)")])[0].passed
 
 
