@@ -2,7 +2,7 @@
 
 In: a transformers causal model and one row of token ids with their positions. Out: its last hidden
 states (tokens, hidden). A *layout* says which tokens of the row see which others, and holds what
-was seen before: `Packed` fills in whole sequences, `Slots` adds one token to each of many. Layers,
+was seen before: `Packed` fills in whole sequences, `Slots` adds one token to each of many. Layers
 and projections are the model's own; attention is replaced here, by transformers'
 `AttentionInterface`. It chooses no token, makes no logits and keeps no order of requests.
 """
