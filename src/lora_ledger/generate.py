@@ -93,8 +93,12 @@ def generate(
     )
     chosen = task.chosen(run.limit)
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
+    references = [task.documents[i]["response"] for i in chosen]
+    reference_ids = [lm.tok_encode(one, add_special_tokens=False) for one in references]
     loaded = time.perf_counter()
-    completions = lm.complete(requests)
+    completions, nats = lm.complete_and_score(
+        requests, [ids for ids in reference_ids for _ in range(run.samples)]
+    )
     seconds = time.perf_counter() - loaded
     rows = [
         {
@@ -109,15 +113,7 @@ def generate(
         for place, (request, completion) in enumerate(zip(requests, completions, strict=True))
     ]
     write_bytes_atomic(out, rows_gz(rows))
-    references = [task.documents[i]["response"] for i in chosen]
     prompts = [task.instances[i][0].args[0] for i in chosen]
-    pairs = [
-        (
-            lm.tok_encode(prompt) or [lm.prefix_token_id],
-            lm.tok_encode(reference, add_special_tokens=False),
-        )
-        for prompt, reference in zip(prompts, references, strict=True)
-    ]
     tokens = sum(completion.tokens for completion in completions)
     # lm-eval has it so: a prompt that leaves no room for the completion loses its beginning.
     room = lm.max_length - run.max_gen_toks
@@ -137,12 +133,12 @@ def generate(
             "groups": [task.documents[i]["group"] for i in chosen],
             "samples": run.samples,
             "prompts_sha256": prompts_digest(prompts),
-            "cut_prompts": sum(len(context) > room for context, _ in pairs),
+            "cut_prompts": sum(len(lm.tok_encode(prompt)) > room for prompt in prompts),
             "generated_tokens": tokens,
             "companion": {
-                "nats": [-nats for nats, _ in lm.score(pairs)],
+                "nats": [-value for value in nats[:: run.samples]],
                 "bytes": [len(reference.encode()) for reference in references],
-                "tokens": [len(ids) for _, ids in pairs],
+                "tokens": [len(ids) for ids in reference_ids],
             },
         },
         run={

@@ -218,6 +218,34 @@ def test_samples_depend_on_nothing_but_their_own_seed(parts: tuple[Any, Any]) ->
     assert not set(first) & {c.text for c in other}
 
 
+@pytest.mark.parametrize("beginning", ["", "Write a function of a river and its capital. " * 3])
+def test_a_reference_is_scored_beside_the_completions(
+    parts: tuple[Any, Any], beginning: str
+) -> None:
+    """Against a plain forward pass: some in the pass of their prompt, some too long for it."""
+    model, tokenizer = parts
+    made = [(beginning + context, reference) for context, reference in items(24) if context]
+    settings = {"until": [], "max_gen_toks": 6, **SAMPLED}
+    asked = [
+        Instance("generate_until", {}, (context, settings), 0, metadata=("t", i, 1))
+        for i, (context, _) in enumerate(made)
+        for _ in range(3)
+    ]
+    ids = [tokenizer.encode(reference, add_special_tokens=False) for _, reference in made]
+    ids[4] = []
+    contexts = [tokenizer.encode(context, add_special_tokens=False) for context, _ in made]
+    for length in (8192, max(map(len, contexts)) + 2):
+        lm = build(parts, batch_size=4, max_length=length)
+        references = [one for one in ids for _ in range(3)]
+        completions, nats = lm.complete_and_score(asked, references)
+        assert completions == lm.complete(asked)
+        for i, (context, reference) in enumerate(zip(contexts, ids, strict=True)):
+            kept = (context + reference)[max(0, len(context + reference) - 1 - length) :]
+            start = kept[: len(kept) - len(reference)]
+            expected = plain(model, start, reference)[0] if reference else 0.0
+            assert nats[3 * i : 3 * i + 3] == [pytest.approx(expected, abs=1e-4)] * 3
+
+
 def test_stops_at_a_stop_string_and_cuts_it(parts: tuple[Any, Any]) -> None:
     free = {"until": [], "max_gen_toks": 40, **SAMPLED}
     whole = build(parts).complete(requests([0], 1, free))[0].text

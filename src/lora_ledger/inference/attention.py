@@ -15,16 +15,18 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "lora-ledger"
 # Rotary embeddings whose frequencies change with the length that they see.
 BY_LENGTH = ("dynamic", "longrope")
-# Continuations of a context are attended to together up to so many tokens.
-TOGETHER = 128
 # Rows of a long sequence that are attended for together, on a CPU.
 BLOCK = 64
+# Segments up to so many rows are attended for in groups; longer ones in blocks, on a CPU.
+GROUPED = 256
+# How many segments a group holds, and how long its shortest is at least, to its longest.
+TOGETHER = 16
+FILLED = 0.75
 # A cache grows by so many columns at a time, and shrinks when twice as many are free.
 COLUMNS = 64
 
@@ -110,7 +112,7 @@ class Packed:
     prefix: list[Cached] | None = None
     keep: bool = False
     kept: list[Cached] = field(default_factory=list)
-    _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
+    _plans: dict[int | None, _Plan] = field(default_factory=dict)
 
     def attend(
         self,
@@ -121,65 +123,122 @@ class Packed:
         scaling: float,
         window: int | None,
     ) -> Tensor:
-        out = torch.empty_like(query.transpose(1, 2))
-        for place, segment in enumerate(self.segments):
-            rows = slice(segment.start, segment.end)
-            keys, values = key[:, :, rows], value[:, :, rows]
-            seen = 0
-            if segment.context is not None:
-                first = slice(*segment.context)
-                seen = first.stop - first.start
-                keys = torch.cat([key[:, :, first], keys], 2)
-                values = torch.cat([value[:, :, first], values], 2)
-            elif self.prefix is not None:
-                seen = self.prefix[layer][0].shape[1]
-                keys = torch.cat([self.prefix[layer][0][None], keys], 2)
-                values = torch.cat([self.prefix[layer][1][None], values], 2)
-            if _long(query, segment.lengths, seen, window):
-                found = in_blocks(query[:, :, rows], keys, values, scaling)
-            else:
-                mask = self._mask(place, segment.lengths, seen, window, query.device)
-                found = _at_once(query[:, :, rows], keys, values, scaling, mask)
-            out[:, rows] = found.transpose(1, 2)
         if self.keep:
             self.kept.append((key[0], value[0]))
-        return out
+        if self.prefix is not None:
+            key = torch.cat([self.prefix[layer][0][None], key], 2)
+            value = torch.cat([self.prefix[layer][1][None], value], 2)
+        if window not in self._plans:
+            self._plans[window] = self._plan(query, window)
+        plan = self._plans[window]
+        found = [group.attend(query[0], key[0], value[0], scaling) for group in plan.groups]
+        for segment in plan.long:
+            asked, seen = query[:, :, segment.start : segment.end], self._seen(segment)
+            keys, values = (torch.cat([one[:, :, at] for at in seen], 2) for one in (key, value))
+            found.append(in_blocks(asked, keys, values, scaling)[0].transpose(0, 1))
+        return torch.cat(found).index_select(0, plan.order)[None]
 
-    def _mask(
-        self,
-        place: int,
-        lengths: Sequence[int],
-        seen: int,
-        window: int | None,
-        device: torch.device,
-    ) -> Tensor | None:
-        """Who sees whom (rows, seen + rows), the same in every layer; None: plainly causal."""
-        if (place, window) not in self._masks:
-            plain = len(lengths) == 1 and not seen and (window is None or lengths[0] <= window)
-            self._masks[place, window] = (
-                None if plain else visible(lengths, seen, window).to(device)
-            )
-        return self._masks[place, window]
+    def _plan(self, query: Tensor, window: int | None) -> _Plan:
+        """What is attended for together, the same in every layer of a window."""
+        long = [one for one in self.segments if self._long(one, query, window)]
+        groups = [
+            _Group(some, [self._seen(one) for one in some], window, query)
+            for some in _alike([one for one in self.segments if one not in long])
+        ]
+        rows = torch.cat(
+            [group.rows for group in groups] + [torch.arange(one.start, one.end) for one in long]
+        )
+        order = torch.empty(query.shape[2], dtype=torch.long)
+        (used,) = (rows >= 0).nonzero(as_tuple=True)
+        order[rows[used]] = used
+        return _Plan(groups, long, order.to(query.device))
+
+    def _seen(self, segment: Segment) -> list[slice]:
+        """Where a segment's context and its own rows stand, among prefix and rows."""
+        before = self.prefix[0][0].shape[1] if self.prefix is not None else 0
+        own = slice(before + segment.start, before + segment.end)
+        if segment.context is None:
+            return [slice(0, before), own]
+        return [slice(*(before + place for place in segment.context)), own]
+
+    def _long(self, segment: Segment, query: Tensor, window: int | None) -> bool:
+        """Whether it is one long causal sequence on a CPU, which takes half the products."""
+        seen, _ = self._seen(segment)
+        return (
+            query.device.type == "cpu"
+            and len(segment.lengths) == 1
+            and segment.lengths[0] > GROUPED
+            and (window is None or seen.stop - seen.start + segment.lengths[0] <= window)
+        )
 
 
-def _long(query: Tensor, lengths: Sequence[int], seen: int, window: int | None) -> bool:
-    """Whether a segment is one long causal sequence on a CPU, whose kernel for it is slow."""
-    whole = window is None or seen + lengths[0] <= window
-    return query.device.type == "cpu" and len(lengths) == 1 and lengths[0] > BLOCK and whole
+def _alike(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """Segments of about one length together, so that little of a group is filled up."""
+    groups: list[list[Segment]] = []
+    for segment in sorted(segments, key=lambda one: (-sum(one.lengths), one.start)):
+        rows = sum(segment.lengths)
+        if groups and len(groups[-1]) < TOGETHER and rows >= FILLED * sum(groups[-1][0].lengths):
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return groups
 
 
-def _at_once(
-    query: Tensor, keys: Tensor, values: Tensor, scaling: float, mask: Tensor | None
-) -> Tensor:
-    return scaled_dot_product_attention(
-        query,
-        keys,
-        values,
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scaling,
-        enable_gqa=query.shape[1] != keys.shape[1],
-    )
+class _Group:
+    """Segments that are attended for in one go, as a batch filled up to the longest of them.
+
+    `rows` says of each row of what it finds which row of the pack that is, or -1 where filled up.
+    """
+
+    def __init__(
+        self, segments: Sequence[Segment], seen: list[list[slice]], window: int | None, like: Tensor
+    ) -> None:
+        masks = [
+            visible(segment.lengths, context.stop - context.start, window)
+            for segment, (context, _) in zip(segments, seen, strict=True)
+        ]
+        rows, columns = (max(mask.shape[side] for mask in masks) for side in (0, 1))
+        self.shape = len(segments), rows, columns
+        asked = torch.full((len(segments), rows), -1)
+        shown = torch.zeros(len(segments), columns, dtype=torch.long)
+        bias = torch.full((len(segments), rows, columns), float("-inf"), dtype=like.dtype)
+        # A row that only fills up looks at something, since a softmax over nothing is not finite.
+        bias[:, :, 0] = 0
+        for i, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
+            height, width = mask.shape
+            asked[i, :height] = torch.arange(segment.start, segment.end)
+            shown[i, :width] = torch.cat([torch.arange(one.start, one.stop) for one in seen[i]])
+            bias[i, :height, :width] = torch.where(mask, 0.0, float("-inf")).to(like.dtype)
+        self.rows = asked.flatten()
+        self.asked = self.rows.clamp(min=0).to(like.device)
+        self.shown, self.bias = shown.flatten().to(like.device), bias.to(like.device)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """(segments x rows, heads, size) from states of shape (heads, tokens, size)."""
+        count, rows, columns = self.shape
+        (heads, _, size), groups = query.shape, len(key)
+        keys, values = (
+            states.index_select(1, self.shown).view(groups * count, columns, size)
+            for states in (key, value)
+        )
+        taken = query.transpose(0, 1).index_select(0, self.asked)
+        taken = taken.view(count, rows, groups, -1, size).permute(2, 0, 3, 1, 4)
+        # Two products whose rows are all queries that share keys, of each segment.
+        asked = query.new_empty(taken.shape)
+        torch.mul(taken, scaling, out=asked)
+        scores = torch.bmm(asked.view(groups * count, -1, size), keys.transpose(1, 2))
+        scores.view(groups, count, -1, rows, columns).add_(self.bias[:, None])
+        found = torch.bmm(scores.softmax(-1), values).view(groups, count, -1, rows, size)
+        return found.permute(1, 3, 0, 2, 4).reshape(count * rows, heads, size)
+
+
+@dataclass
+class _Plan:
+    """Groups, segments that stand alone, and where each row is in what all of them find."""
+
+    groups: list[_Group]
+    long: list[Segment]
+    order: Tensor
 
 
 def in_blocks(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:

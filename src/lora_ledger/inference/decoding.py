@@ -1,9 +1,10 @@
 """Generates completions: batched decoding with a key-value cache, of one or several samples.
 
 In: a transformers causal model, its tokenizer, and prompts as token ids with their sampling.
-Out: completions: text, number of tokens, and why each ended. A prompt is filled in once however
-many samples it has, and so is the beginning that all prompts share; nothing is padded. A sequence
-that ends leaves the batch, and another takes its place. It renders no prompt, reads no task.
+Out: completions: text, number of tokens, and why each ended; and the log-likelihood of a reference
+that a prompt may bring along. A prompt is filled in once, however many samples it has, together
+with its reference; so is the beginning that all prompts share; nothing is padded. A sequence that
+ends leaves the batch, and another takes its place. It renders no prompt, reads no task.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lora_ledger.inference.attention import Cached, Packed, Segment, Slots, states
+from lora_ledger.inference.likelihood import judge
 from lora_ledger.inference.sampling import Sampling, choose
 
 Finish = Literal["stop", "length", "end"]
@@ -29,13 +31,14 @@ SHARED = 16
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt and the random draws of its samples (samples, max_tokens)."""
+    """One prompt, the random draws of its samples (samples, max_tokens), and what is scored."""
 
     ids: list[int]
     draws: Tensor
     stop_strings: tuple[str, ...]
     max_tokens: int
     sampling: Sampling
+    reference: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,21 @@ def generate(
     end_ids: frozenset[int],
     batch_size: int,
     done: Callable[[int], object] = lambda count: None,
-) -> list[list[Completion]]:
-    """Completions of each prompt, in the order given; `batch_size` bounds the sequences at once.
+) -> tuple[list[list[Completion]], list[float]]:
+    """Completions of each prompt, in the order given, and the nats of its reference (0 for none).
 
+    `batch_size` bounds the sequences at once.
     Prompts run sorted by length, longest first. `done` is told how many sequences have ended, each
     time that some have. The kernels of a batch may round the last digits of its logits in another
     way than those of another batch; nothing else passes between sequences.
     """
     found: list[list[Completion | None]] = [[None] * len(prompt.draws) for prompt in prompts]
+    nats = torch.zeros(len(prompts), dtype=torch.float64)
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), i))
     for sampling in dict.fromkeys(prompts[i].sampling for i in order):
         some = [i for i in order if prompts[i].sampling == sampling]
         size = min(batch_size, sum(len(prompts[i].draws) for i in some))
-        batch = _Batch(model, tokenizer, prompts, sampling, end_ids, size)
+        batch = _Batch(model, tokenizer, prompts, nats, sampling, end_ids, size)
         for sequence in batch.run(some, done):
             prompt = prompts[sequence.prompt]
             assert sequence.finish is not None
@@ -84,7 +89,8 @@ def generate(
                 tokens=len(sequence.ids),
                 finish=sequence.finish,
             )
-    return [[one for one in several if one is not None] for several in found]
+    texts = [[one for one in several if one is not None] for several in found]
+    return texts, nats.tolist()
 
 
 def shared_length(sequences: Sequence[list[int]]) -> int:
@@ -107,11 +113,12 @@ class _Batch:
         model: Any,
         tokenizer: Any,
         prompts: Sequence[Prompt],
+        nats: Tensor,
         sampling: Sampling,
         end_ids: frozenset[int],
         size: int,
     ) -> None:
-        self.model, self.tokenizer, self.prompts = model, tokenizer, prompts
+        self.model, self.tokenizer, self.prompts, self.nats = model, tokenizer, prompts, nats
         self.sampling, self.end_ids, self.size = sampling, end_ids, size
         self.active: list[_Sequence] = []
         self.logits = torch.empty(0)
@@ -155,41 +162,53 @@ class _Batch:
         """Take sequences until the batch is full, or PREFILL tokens of their prompts are."""
         room = self.size - len(self.active)
         taken: list[list[_Sequence]] = []
-        tokens = 0
+        rows: list[list[int]] = []
         while waiting and room:
-            prompt = waiting[0].prompt
-            length = len(self.prompts[prompt].ids) - self.shared
-            if taken and tokens + length > PREFILL:
+            prompt = self.prompts[waiting[0].prompt]
+            # What one pass of a prompt holds; its other samples may have to wait for another pass.
+            own = prompt.ids[self.shared :]
+            if waiting[0].sample == 0:
+                own = [*own, *prompt.reference[:-1]]
+            if taken and sum(map(len, rows)) + len(own) > PREFILL:
                 break
-            several = []
-            while waiting and room and waiting[0].prompt == prompt:
+            several = [waiting.popleft()]
+            room -= 1
+            while waiting and room and waiting[0].prompt == several[0].prompt:
                 several.append(waiting.popleft())
                 room -= 1
             taken.append(several)
-            tokens += length
-        suffixes = [self.prompts[several[0].prompt].ids[self.shared :] for several in taken]
-        starts = [0]
-        for ids in suffixes:
-            starts.append(starts[-1] + len(ids))
+            rows.append(own)
+        starts = [0, *accumulate(map(len, rows))]
         pack = Packed(
-            [Segment(start, (len(ids),)) for start, ids in zip(starts, suffixes, strict=False)],
+            [Segment(start, (len(ids),)) for start, ids in zip(starts, rows, strict=False)],
             prefix=self.prefix,
             keep=True,
         )
         device = self.model.device
         hidden = states(
             self.model,
-            torch.tensor([token for ids in suffixes for token in ids], device=device),
-            torch.cat([torch.arange(len(ids), device=device) for ids in suffixes]) + self.shared,
+            torch.tensor([token for ids in rows for token in ids], device=device),
+            torch.cat([torch.arange(len(ids), device=device) for ids in rows]) + self.shared,
             pack,
         )
-        last = [end - 1 for end, several in zip(starts[1:], taken, strict=True) for _ in several]
-        logits = self.model.get_output_embeddings()(hidden[torch.tensor(last, device=device)])
-        for start, end, several in zip(starts, starts[1:], taken, strict=False):
+        last = []
+        for start, several in zip(starts, taken, strict=False):
+            end = start + len(self.prompts[several[0].prompt].ids) - self.shared
+            last += [end - 1] * len(several)
             kept = [(keys[:, start:end], values[:, start:end]) for keys, values in pack.kept]
             self.slots.add(kept, end - start, len(several))
             self.active += several
+            if several[0].sample == 0:
+                self._judge(several[0].prompt, hidden[end - 1 :])
+        logits = self.model.get_output_embeddings()(hidden[torch.tensor(last, device=device)])
         self.logits = torch.cat([self.logits, logits]) if len(self.logits) else logits
+
+    def _judge(self, prompt: int, hidden: Tensor) -> None:
+        """Note the nats of a prompt's reference, whose first token the first state predicts."""
+        reference = torch.tensor(self.prompts[prompt].reference, device=hidden.device)
+        if len(reference):
+            nats, _ = judge(self.model, hidden[: len(reference)], reference)
+            self.nats[prompt] = nats.sum()
 
     def _choose(self, ended: list[_Sequence]) -> Tensor:
         """The next token of every sequence that goes on; those that end leave the batch."""

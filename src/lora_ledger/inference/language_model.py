@@ -109,7 +109,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
                 done=bar.update,
             )
 
-    def _generate(self, prompts: list[Prompt]) -> list[list[Completion]]:
+    def _generate(self, prompts: list[Prompt]) -> tuple[list[list[Completion]], list[float]]:
         with _bar(sum(len(prompt.draws) for prompt in prompts), "completions") as bar:
             return generate(
                 self.model,
@@ -159,30 +159,60 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
 
     def complete(self, requests: Sequence[Instance]) -> list[Completion]:
         """Completions with their lengths and ends, in the order of the requests."""
+        return self.complete_and_score(requests, [()] * len(requests))[0]
+
+    def complete_and_score(
+        self, requests: Sequence[Instance], references: Sequence[Sequence[int]]
+    ) -> tuple[list[Completion], list[float]]:
+        """Completions, and the nats of a reference (token ids) after each request's context.
+
+        Where a context and its reference fit the model, they are filled in once for both. Of a
+        request that comes again the first reference counts.
+        """
         groups: dict[tuple[Any, ...], list[int]] = {}
         for place, request in enumerate(requests):
             context, settings = request.args
             key = (request.task_name, request.doc_id, context, repr(settings))
             groups.setdefault(key, []).append(place)
-        prompts = [self._prompt(requests[places[0]], len(places)) for places in groups.values()]
-        found: list[Completion | None] = [None] * len(requests)
-        results = self._generate(prompts)
-        for places, completions in zip(groups.values(), results, strict=True):
-            for place, completion in zip(places, completions, strict=True):
-                found[place] = completion
-        return [one for one in found if one is not None]
+        prompts = [
+            self._prompt(requests[places[0]], len(places), references[places[0]])
+            for places in groups.values()
+        ]
+        answers, nats = self._generate(prompts)
+        apart: dict[int, tuple[list[int], list[int]]] = {}
+        for i, places in enumerate(groups.values()):
+            reference = list(references[places[0]])
+            if reference and not prompts[i].reference:
+                apart[i] = self.tok_encode(requests[places[0]].args[0]), reference
+        if apart:
+            for i, (value, _) in zip(apart, self.score(list(apart.values())), strict=True):
+                nats[i] = value
+        completions: list[Completion | None] = [None] * len(requests)
+        scores = [0.0] * len(requests)
+        for places, several, value in zip(groups.values(), answers, nats, strict=True):
+            for place, completion in zip(places, several, strict=True):
+                completions[place], scores[place] = completion, value
+        return [one for one in completions if one is not None], scores
 
-    def _prompt(self, request: Instance, samples: int) -> Prompt:
+    def _beside(self, context: Sequence[int], reference: Sequence[int], room: int) -> bool:
+        """Whether a reference can be scored in the pass that fills in its prompt."""
+        fits = len(context) + len(reference) - 1 <= self.max_length
+        return len(context) <= room and fits
+
+    def _prompt(self, request: Instance, samples: int, reference: Sequence[int]) -> Prompt:
         context, settings = request.args
         settings = normalize_gen_kwargs(settings)
         length = settings["max_gen_toks"]
-        ids = self.tok_encode(context)[-max(1, self.max_length - length) :] or [self._prefix_id]
+        room = max(1, self.max_length - length)
+        context_ids = self.tok_encode(context) or [self._prefix_id]
         draws = [
             uniforms(self.seed, str(request.task_name), int(request.doc_id or 0), j, length)
             for j in range(samples)
         ]
         return Prompt(
-            ids=ids,
+            # lm-eval has it so: a prompt that leaves no room loses its beginning.
+            ids=context_ids[-room:],
+            reference=tuple(reference) if self._beside(context_ids, reference, room) else (),
             draws=torch.stack(draws),
             stop_strings=tuple(settings["until"]),
             max_tokens=length,

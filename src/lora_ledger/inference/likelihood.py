@@ -16,12 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_ledger.inference.attention import TOGETHER, Packed, Segment, states
+from lora_ledger.inference.attention import Packed, Segment, states
 from lora_ledger.inference.sampling import mass
 
 Pair = tuple[list[int], list[int]]
-# Scored positions whose logits exist at once: 64 x 49,152 in fp32 is 13 MB.
-POSITIONS = 64
+# Scored positions whose logits exist at once: 256 x 49,152 in bf16 is 25 MB. With fewer the product
+# is slower, as the library reorders the output layer's weights for each.
+POSITIONS = 256
+# Rows of logits that are widened to fp32 together, so that they stay near: 64 x 49,152 is 13 MB.
+ROWS = 64
+# Continuations of a context are attended for together up to so many tokens.
+TOGETHER = 128
 # Tokens of one forward pass; more of them make no product faster.
 TOKENS = 4096
 
@@ -157,21 +162,31 @@ def _add(model: Any, pack: _Pack, nats: Tensor, greedy: Tensor) -> None:
         torch.tensor(pack.positions, device=device),
         Packed(pack.segments),
     )
-    head = model.get_output_embeddings()
-    scored = hidden[torch.tensor(pack.rows, device=device)]
-    targets = torch.tensor(pack.targets, device=device)
+    rows, targets = (torch.tensor(ids, device=device) for ids in (pack.rows, pack.targets))
+    found, first = judge(model, hidden[rows], targets)
     owners = torch.tensor(pack.owners)
+    nats.index_add_(0, owners, found)
+    greedy[owners[~first]] = False
+
+
+def judge(model: Any, hidden: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """(nats, whether it is the likeliest) of a token at each state, on the CPU; nats in fp64.
+
+    `hidden` has shape (tokens, hidden), `wanted` (tokens). Of equal logits the first is likeliest.
+    """
+    head = model.get_output_embeddings()
     # One buffer for all: memory that is asked for anew costs more than what is computed in it.
-    buffer = torch.empty(POSITIONS, head.out_features, device=device)
-    for start in range(0, len(scored), POSITIONS):
-        part = slice(start, start + POSITIONS)
-        wanted = targets[part]
-        logits = buffer[: len(wanted)].copy_(head(scored[part]))
-        values, top = logits.gather(1, wanted[:, None]), logits.amax(-1, keepdim=True)
-        # Only where the token's logit is the largest can it be the first of the largest.
-        first = (values == top)[:, 0]
-        rows = first.nonzero()[:, 0]
-        first[rows] = logits[rows].argmax(-1) == wanted[rows]
-        found = (values - top - mass(logits.sub_(top)).log())[:, 0]
-        nats.index_add_(0, owners[part], found.cpu().double())
-        greedy[owners[part][~first.cpu()]] = False
+    buffer = torch.empty(min(ROWS, len(hidden)), head.out_features, device=hidden.device)
+    nats, likeliest = [], []
+    for start in range(0, len(hidden), POSITIONS):
+        for place, part in enumerate(torch.split(head(hidden[start : start + POSITIONS]), ROWS)):
+            these = wanted[start + place * ROWS :][: len(part)]
+            logits = buffer[: len(part)].copy_(part)
+            values, top = logits.gather(1, these[:, None]), logits.amax(-1, keepdim=True)
+            # Only where the token's logit is the largest can it be the first of the largest.
+            first = (values == top)[:, 0]
+            rows = first.nonzero()[:, 0]
+            first[rows] = logits[rows].argmax(-1) == these[rows]
+            nats.append((values - top - mass(logits.sub_(top)).log())[:, 0].cpu())
+            likeliest.append(first.cpu())
+    return torch.cat(nats).double(), torch.cat(likeliest)

@@ -8,6 +8,8 @@ nothing.
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16"]
+
+# mallopt(3): parameters, and the size in bytes up to which memory is kept.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_KEPT = 2**30
 
 
 def load_cell(
@@ -27,6 +33,8 @@ def load_cell(
     """
     import torch
 
+    if str(device) == "cpu":
+        keep_memory()
     source, adapter = parts_of(model_dir, cell_dir)
     model = load_weights(source)
     if adapter is not None:
@@ -37,6 +45,19 @@ def load_cell(
     model.requires_grad_(False)
     own = (source / "tokenizer.json").is_file()
     return model.eval(), load_tokenizer(source if own else model_dir)
+
+
+def keep_memory() -> None:
+    """Have the C library keep what is freed, where it is glibc: activations come again at once.
+
+    By default it gives each large tensor back to the kernel, and touching new pages costs more than
+    many of the operations that write them.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        library.mallopt(parameter, LARGEST_KEPT)
 
 
 def parts_of(model_dir: Path, cell_dir: Path | None) -> tuple[Path, Path | None]:

@@ -9,7 +9,7 @@ other samples than that one's; its kernels round otherwise. Records name the bac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,10 @@ class VllmModel(LedgerModel):
         length = int(self.engine.llm_engine.model_config.max_model_len) - 2
         super().__init__(None, tokenizer, max_length=length, **settings)
 
-    def _generate(self, prompts: list[Prompt]) -> list[list[Completion]]:
+    def _beside(self, context: Sequence[int], reference: Sequence[int], room: int) -> bool:
+        return False
+
+    def _generate(self, prompts: list[Prompt]) -> tuple[list[list[Completion]], list[float]]:
         from vllm import SamplingParams
 
         asked, how = [], []
@@ -92,7 +95,8 @@ class VllmModel(LedgerModel):
                     )
                 )
         answers = iter(self.engine.generate(asked, how, lora_request=self.adapter, use_tqdm=True))
-        return [[_completion(next(answers).outputs[0]) for _ in p.draws] for p in prompts]
+        found = [[_completion(next(answers).outputs[0]) for _ in p.draws] for p in prompts]
+        return found, [0.0] * len(prompts)
 
     def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         from vllm import SamplingParams
