@@ -51,20 +51,43 @@ def test_who_sees_whom(window: int | None) -> None:
 
 
 @pytest.mark.parametrize("window", [None, 5])
-def test_a_pack_equals_each_sequence_alone(window: int | None) -> None:
-    """A context with two continuations, a long sequence, and one that stands by itself."""
-    segments = [Segment(0, (4,)), Segment(4, (2, 3), (0, 4)), Segment(9, (70,)), Segment(79, (1,))]
-    query, key, value = draw(1, 4, 80, 8), draw(1, 2, 80, 8), draw(1, 2, 80, 8)
-    found = Packed(segments).attend(0, query, key, value, 0.3, window)[0]
-    alone = [[*range(4), 4, 5], [*range(4), 6, 7, 8], list(range(9, 79)), [79]]
+@pytest.mark.parametrize("prefixed", [False, True])
+@pytest.mark.parametrize(("grouped", "scores"), [(256, 2**21), (256, 40), (4, 2**21), (0, 1)])
+def test_a_pack_equals_each_sequence_alone(
+    window: int | None, prefixed: bool, grouped: int, scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A context with two continuations and sequences of many lengths; in groups and each alone."""
+    monkeypatch.setattr(attention, "GROUPED", grouped)
+    monkeypatch.setattr(attention, "SCORES", scores)
+    lengths = [70, 1, 6, 5, 5, 68]
+    starts = [9, 79, 80, 86, 91, 96]
+    segments = [Segment(0, (4,)), Segment(4, (2, 3), (0, 4))]
+    segments += [Segment(at, (n,)) for at, n in zip(starts, lengths, strict=True)]
+    query, key, value = draw(1, 4, 164, 8), draw(1, 2, 164, 8), draw(1, 2, 164, 8)
+    # What stands before every sequence that has no context in the pack.
+    prefix = [(draw(2, 3, 8), draw(2, 3, 8) + 1)] if prefixed else None
+    if prefixed:
+        segments[1] = Segment(4, (2,), (0, 4))
+        segments.insert(2, Segment(6, (3,)))
+    found = Packed(segments, prefix=prefix).attend(0, query, key, value, 0.3, window)[0]
+    alone = [list(range(at, at + n)) for at, n in zip(starts, lengths, strict=True)]
+    alone += [[*range(4), 4, 5]] + ([] if prefixed else [[*range(4), 6, 7, 8]])
     for rows in alone:
+        asked, keys, values = (one[:, :, rows] for one in (query, key, value))
+        # The continuation of a context sees what the pack begins with through no path of its own.
+        before = 0
+        if prefix and rows[0] != 0:
+            keys, values = (
+                torch.cat([a[None], b], 2) for a, b in zip(prefix[0], (keys, values), strict=True)
+            )
+            before = 3
         count = len(rows)
-        mask = torch.ones(count, count, dtype=torch.bool).tril()
+        mask = torch.ones(count, count + before, dtype=torch.bool).tril(before)
         if window is not None:
-            mask &= torch.ones(count, count, dtype=torch.bool).triu(1 - window)
-        parts = [one[:, :, rows] for one in (query, key, value)]
-        expected = reference(*parts, mask, 0.3)[0].transpose(0, 1)
-        assert torch.allclose(found[rows], expected, atol=1e-5)
+            mask &= torch.ones(count, count + before, dtype=torch.bool).triu(before + 1 - window)
+        expected = reference(asked, keys, values, mask, 0.3)[0].transpose(0, 1)
+        first = 4 if prefix and rows[0] == 0 else 0
+        assert torch.allclose(found[rows[first:]], expected[first:], atol=1e-5)
 
 
 @pytest.mark.parametrize("window", [None, 6])

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "lora-ledger"
@@ -22,10 +23,12 @@ NAME = "lora-ledger"
 BY_LENGTH = ("dynamic", "longrope")
 # Rows of a long sequence that are attended for together, on a CPU.
 BLOCK = 64
-# Segments up to so many rows are attended for in groups; longer ones in blocks, on a CPU.
+# Segments up to so many rows are attended for in groups, longer ones by themselves.
 GROUPED = 256
-# How many segments a group holds, and how long its shortest is at least, to its longest.
+# How many segments a group holds, how many scores of a head, and how long its shortest is at least,
+# to its longest.
 TOGETHER = 16
+SCORES = 2**21
 FILLED = 0.75
 # A cache grows by so many columns at a time, and shrinks when twice as many are free.
 COLUMNS = 64
@@ -100,8 +103,12 @@ class Segment:
     context: tuple[int, int] | None = None
 
     @property
+    def rows(self) -> int:
+        return sum(self.lengths)
+
+    @property
     def end(self) -> int:
-        return self.start + sum(self.lengths)
+        return self.start + self.rows
 
 
 @dataclass
@@ -135,23 +142,40 @@ class Packed:
         for segment in plan.long:
             asked, seen = query[:, :, segment.start : segment.end], self._seen(segment)
             keys, values = (torch.cat([one[:, :, at] for at in seen], 2) for one in (key, value))
-            found.append(in_blocks(asked, keys, values, scaling)[0].transpose(0, 1))
+            if (mask := plan.masks.get(segment.start)) is None:
+                one = in_blocks(asked, keys, values, scaling)
+            else:
+                one = scaled_dot_product_attention(
+                    asked,
+                    keys,
+                    values,
+                    attn_mask=mask,
+                    scale=scaling,
+                    enable_gqa=asked.shape[1] != keys.shape[1],
+                )
+            found.append(one[0].transpose(0, 1))
         return torch.cat(found).index_select(0, plan.order)[None]
 
     def _plan(self, query: Tensor, window: int | None) -> _Plan:
         """What is attended for together, the same in every layer of a window."""
-        long = [one for one in self.segments if self._long(one, query, window)]
+        short = [one for one in self.segments if one.rows <= GROUPED]
+        long = [one for one in self.segments if one.rows > GROUPED]
         groups = [
             _Group(some, [self._seen(one) for one in some], window, query)
-            for some in _alike([one for one in self.segments if one not in long])
+            for some in _alike(short, {one.start: self._columns(one) for one in short})
         ]
+        masks = {
+            one.start: visible(one.lengths, self._columns(one) - one.rows, window).to(query.device)
+            for one in long
+            if not self._plain(one, query, window)
+        }
         rows = torch.cat(
             [group.rows for group in groups] + [torch.arange(one.start, one.end) for one in long]
         )
         order = torch.empty(query.shape[2], dtype=torch.long)
         (used,) = (rows >= 0).nonzero(as_tuple=True)
         order[rows[used]] = used
-        return _Plan(groups, long, order.to(query.device))
+        return _Plan(groups, long, masks, order.to(query.device))
 
     def _seen(self, segment: Segment) -> list[slice]:
         """Where a segment's context and its own rows stand, among prefix and rows."""
@@ -161,26 +185,36 @@ class Packed:
             return [slice(0, before), own]
         return [slice(*(before + place for place in segment.context)), own]
 
-    def _long(self, segment: Segment, query: Tensor, window: int | None) -> bool:
-        """Whether it is one long causal sequence on a CPU, which takes half the products."""
-        seen, _ = self._seen(segment)
-        return (
-            query.device.type == "cpu"
-            and len(segment.lengths) == 1
-            and segment.lengths[0] > GROUPED
-            and (window is None or seen.stop - seen.start + segment.lengths[0] <= window)
-        )
+    def _columns(self, segment: Segment) -> int:
+        return sum(one.stop - one.start for one in self._seen(segment))
+
+    def _plain(self, segment: Segment, query: Tensor, window: int | None) -> bool:
+        """Whether it is one causal sequence on a CPU, where blocks take half the products."""
+        whole = window is None or self._columns(segment) <= window
+        return query.device.type == "cpu" and len(segment.lengths) == 1 and whole
 
 
-def _alike(segments: Sequence[Segment]) -> list[list[Segment]]:
-    """Segments of about one length together, so that little of a group is filled up."""
+def _alike(segments: Sequence[Segment], columns: dict[int, int]) -> list[list[Segment]]:
+    """Segments of about one length together, so that little of a group is filled up.
+
+    `columns` says how many each sees, by its start.
+    """
     groups: list[list[Segment]] = []
-    for segment in sorted(segments, key=lambda one: (-sum(one.lengths), one.start)):
-        rows = sum(segment.lengths)
-        if groups and len(groups[-1]) < TOGETHER and rows >= FILLED * sum(groups[-1][0].lengths):
-            groups[-1].append(segment)
+    width = 0
+    for segment in sorted(segments, key=lambda one: (-one.rows, one.start)):
+        last = groups[-1] if groups else []
+        wider = max(width, columns[segment.start])
+        if (
+            last
+            and len(last) < TOGETHER
+            and segment.rows >= FILLED * last[0].rows
+            and (len(last) + 1) * last[0].rows * wider <= SCORES
+        ):
+            last.append(segment)
+            width = wider
         else:
             groups.append([segment])
+            width = columns[segment.start]
     return groups
 
 
@@ -234,10 +268,14 @@ class _Group:
 
 @dataclass
 class _Plan:
-    """Groups, segments that stand alone, and where each row is in what all of them find."""
+    """Groups, segments that stand alone, and where each row is in what all of them find.
+
+    `masks` holds by its start who sees whom in a long segment, unless it goes in blocks.
+    """
 
     groups: list[_Group]
     long: list[Segment]
+    masks: dict[int, Tensor]
     order: Tensor
 
 
