@@ -255,3 +255,12 @@ def test_the_kernel_of_torch_agrees() -> None:
         query, key, value, is_causal=True, scale=0.3, enable_gqa=True
     )
     assert torch.allclose(reference(query, key, value, mask, 0.3), theirs, atol=1e-5)
+
+
+def test_the_scheduler_counts_what_a_pass_may_hold() -> None:
+    from lora_ledger import resources
+    from lora_ledger.inference import decoding, likelihood
+
+    assert resources.PACKED_TOKENS == likelihood.TOKENS == decoding.PREFILL
+    assert resources.SCORED_POSITIONS == likelihood.POSITIONS
+    assert resources.GROUP_SCORES == attention.SCORES
