@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -59,34 +60,34 @@ def test_a_pack_equals_each_sequence_alone(
     """A context with two continuations and sequences of many lengths; in groups and each alone."""
     monkeypatch.setattr(attention, "GROUPED", grouped)
     monkeypatch.setattr(attention, "SCORES", scores)
-    lengths = [70, 1, 6, 5, 5, 68]
-    starts = [9, 79, 80, 86, 91, 96]
+    lengths = [70, 1, 6, 5, 5, 68, *[4] * 20]
+    starts = [9, *(9 + total for total in accumulate(lengths))]
     segments = [Segment(0, (4,)), Segment(4, (2, 3), (0, 4))]
-    segments += [Segment(at, (n,)) for at, n in zip(starts, lengths, strict=True)]
-    query, key, value = draw(1, 4, 164, 8), draw(1, 2, 164, 8), draw(1, 2, 164, 8)
-    # What stands before every sequence that has no context in the pack.
-    prefix = [(draw(2, 3, 8), draw(2, 3, 8) + 1)] if prefixed else None
-    if prefixed:
-        segments[1] = Segment(4, (2,), (0, 4))
-        segments.insert(2, Segment(6, (3,)))
-    found = Packed(segments, prefix=prefix).attend(0, query, key, value, 0.3, window)[0]
+    segments += [Segment(at, (n,)) for at, n in zip(starts, lengths, strict=False)]
+    count = starts.pop()
+    # What no other sequence sees may be anything.
+    query, key, value = draw(1, 4, count, 8), draw(1, 2, count, 8), draw(1, 2, count, 8)
+    for one in (key, value):
+        one[:, :, starts[1]] = float("nan")
+    prefix = (draw(2, 3, 8), draw(2, 3, 8) + 1) if prefixed else None
+    found = Packed(segments, prefix=[prefix] if prefix else None).attend(
+        0, query, key, value, 0.3, window
+    )[0]
     alone = [list(range(at, at + n)) for at, n in zip(starts, lengths, strict=True)]
-    alone += [[*range(4), 4, 5]] + ([] if prefixed else [[*range(4), 6, 7, 8]])
-    for rows in alone:
+    del alone[1]
+    # Of each: rows of the pack, whether the prefix stands before them, rows that are theirs.
+    cases = [(rows, prefixed, 0) for rows in [list(range(4)), *alone]]
+    cases += [([*range(4), 4, 5], False, 4), ([*range(4), 6, 7, 8], False, 4)]
+    for rows, begun, first in cases:
         asked, keys, values = (one[:, :, rows] for one in (query, key, value))
-        # The continuation of a context sees what the pack begins with through no path of its own.
-        before = 0
-        if prefix and rows[0] != 0:
-            keys, values = (
-                torch.cat([a[None], b], 2) for a, b in zip(prefix[0], (keys, values), strict=True)
-            )
-            before = 3
-        count = len(rows)
-        mask = torch.ones(count, count + before, dtype=torch.bool).tril(before)
+        if begun and prefix:
+            keys = torch.cat([prefix[0][None], keys], 2)
+            values = torch.cat([prefix[1][None], values], 2)
+        before = 3 if begun else 0
+        mask = torch.ones(len(rows), len(rows) + before, dtype=torch.bool).tril(before)
         if window is not None:
-            mask &= torch.ones(count, count + before, dtype=torch.bool).triu(before + 1 - window)
+            mask = mask.triu(before + 1 - window)
         expected = reference(asked, keys, values, mask, 0.3)[0].transpose(0, 1)
-        first = 4 if prefix and rows[0] == 0 else 0
         assert torch.allclose(found[rows[first:]], expected[first:], atol=1e-5)
 
 
@@ -164,7 +165,7 @@ def test_norms_round_as_the_models_own_do(kind: str, dtype: torch.dtype) -> None
     """In bf16 to the bit but where fp32 sums, in another order, fall across a rounding."""
     import importlib
 
-    from lora_ledger.inference import norms
+    from lora_ledger.inference import in_place
 
     modeling = importlib.import_module(
         f"transformers.models.{kind.lower()}.modeling_{kind.lower()}"
@@ -176,7 +177,7 @@ def test_norms_round_as_the_models_own_do(kind: str, dtype: torch.dtype) -> None
         expected, kept = own(x), x.clone()
         holder = torch.nn.Sequential(own)
         holder.device = torch.device("cpu")  # type: ignore[assignment]
-        norms.install(holder)
+        in_place.install(holder)
         assert "forward" in own.__dict__
         found = own(x)
     assert torch.equal(x, kept)
@@ -186,6 +187,31 @@ def test_norms_round_as_the_models_own_do(kind: str, dtype: torch.dtype) -> None
     else:
         assert (found != expected).float().mean() < 1e-3
         assert torch.allclose(found.float(), expected.float(), rtol=2**-7)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3"])
+def test_gated_layers_round_as_the_models_own_do(kind: str) -> None:
+    """In bf16, to the bit, and the input stays as it was."""
+    import importlib
+
+    import transformers
+
+    from lora_ledger.inference import in_place
+
+    modeling = importlib.import_module(
+        f"transformers.models.{kind.lower()}.modeling_{kind.lower()}"
+    )
+    config = getattr(transformers, f"{kind}Config")(hidden_size=32, intermediate_size=48)
+    own = getattr(modeling, f"{kind}MLP")(config).to(torch.bfloat16)
+    x = (draw(3, 20, 32) * 5).to(torch.bfloat16)
+    with torch.no_grad():
+        expected, kept = own(x), x.clone()
+        holder = torch.nn.Sequential(own)
+        holder.device = torch.device("cpu")  # type: ignore[assignment]
+        in_place.install(holder)
+        assert "forward" in own.__dict__
+        assert torch.equal(own(x), expected)
+    assert torch.equal(x, kept)
 
 
 def test_frequencies_that_follow_the_batch_are_refused() -> None:

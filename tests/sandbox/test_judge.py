@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -10,9 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from lora_ledger.sandbox import pool
 from lora_ledger.sandbox.judge import Problem, Sandbox, Verdict
 
 Run = Callable[..., Verdict]
@@ -187,24 +191,51 @@ def test_a_judge_that_hangs_on_a_value_ends_with_a_verdict_and_the_next_one_is_f
 
 
 @pytest.mark.parametrize(("times", "reason"), [(1, "passed"), (2, "protocol")])
-def test_a_judge_that_is_killed_says_nothing_of_the_completion(times: int, reason: str) -> None:
+def test_a_judge_that_is_killed_says_nothing_of_the_completion(
+    times: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As by a system short of memory: judged once more, and the problem behind it as well."""
     slow = "import time\ndef f(x):\n    time.sleep(1)\n    return x + 1\n"
     tests = "def check(c):\n    assert c(1) == 2\n"
     problems = [Problem("", code, tests, "f", context="") for code in (slow, ADD)]
+    killed = []
+    receive = pool.Judge._receive
+
+    def killing(judge: pool.Judge, deadline: float) -> dict[str, Any] | None:
+        if asked.is_set() and judge.process and len(killed) < times:
+            killed.append(judge.process.pid)
+            judge.process.kill()
+        return receive(judge, deadline)
+
+    asked = threading.Event()
+    send = pool.Judge._send
+
+    def sending(judge: pool.Judge, message: bytes) -> None:
+        # Not while a judge starts, which is told its settings first.
+        asked.set() if message != judge.settings else asked.clear()
+        send(judge, message)
+
+    monkeypatch.setattr(pool.Judge, "_receive", killing)
+    monkeypatch.setattr(pool.Judge, "_send", sending)
     with Sandbox(1, 0) as one:
-        (judge,) = one._judges
-        found: list[Verdict] = []
-        asking = threading.Thread(target=lambda: found.extend(one.judge_all(problems)))
-        asking.start()
-        killed: set[int] = set()
-        while len(killed) < times and asking.is_alive():
-            time.sleep(0.5)
-            if (process := judge.process) and process.pid not in killed:
-                killed.add(process.pid)
-                process.kill()
-        asking.join()
+        killed.clear()
+        found = one.judge_all(problems)
+    assert len(set(killed)) == times
     assert [verdict.reason for verdict in found] == [reason, "passed"]
+
+
+def test_a_long_message_waits_for_a_judge_that_hangs(verdict: Run, sandbox: Sandbox) -> None:
+    """Two judges, four problems: behind each that never ends, one that does not fit the pipe."""
+    hang = "def check(c):\n    x = c()\n    while x:\n        pass\n"
+    fine = f"def check(c):\n    assert c() == 1  # {'x' * 200_000}\n"
+    code = "def f():\n    return 1\n"
+    problems = [
+        Problem("", f"{code}# {i}\n", tests, "f", context="")
+        for tests in (hang, fine)
+        for i in range(2)
+    ]
+    found = [one.reason for one in sandbox.judge_all(problems)]
+    assert found == ["timeout", "timeout", "passed", "passed"]
 
 
 def test_an_error_message_that_cannot_be_written_is_no_crash(verdict: Run) -> None:
@@ -264,19 +295,37 @@ def test_a_loaded_machine_gives_the_same_verdict(sandbox: Sandbox) -> None:
     assert found.reason == "passed", found
 
 
-def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
-    """SIGTERM, as a scheduler sends it, in the middle of the proof."""
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, jobs: int) -> None:
+    """SIGTERM, as a scheduler sends it, while every judge is at a long trial."""
+    body = "    import time\n    while time.process_time() < 2.5: pass\n    return x\n"
+    rows = [
+        {
+            "prompt": f"def f(x):\n    '{i}'\n",
+            "canonical_solution": body,
+            "test": "def check(c):\n    assert c(1) == 1\n",
+            "entry_point": "f",
+        }
+        for i in range(8)
+    ]
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     command = [sys.executable, "-m", "lora_ledger.sandbox", "selftest", "--level", "0"]
+    command += ["--jobs", str(jobs), "--problems", str(problems)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("ledger-*")) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert list(tmp_path.glob("ledger-*"))
-        time.sleep(2)
+        time.sleep(3)
+        others = psutil.Process(process.pid).children(recursive=True)
+        assert len(others) >= jobs
         process.terminate()
         assert process.wait(timeout=60) == 143
     assert not list(tmp_path.glob("ledger-*"))
+    _, alive = psutil.wait_procs(others, timeout=10)
+    assert not alive
 
 
 def test_nothing_is_left_behind() -> None:

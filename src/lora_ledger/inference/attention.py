@@ -142,7 +142,8 @@ class Packed:
         for segment in plan.long:
             asked, seen = query[:, :, segment.start : segment.end], self._seen(segment)
             keys, values = (torch.cat([one[:, :, at] for at in seen], 2) for one in (key, value))
-            if (mask := plan.masks.get(segment.start)) is None:
+            mask = plan.masks[segment.start]
+            if mask is None and query.device.type == "cpu":
                 one = in_blocks(asked, keys, values, scaling)
             else:
                 one = scaled_dot_product_attention(
@@ -150,6 +151,7 @@ class Packed:
                     keys,
                     values,
                     attn_mask=mask,
+                    is_causal=mask is None,
                     scale=scaling,
                     enable_gqa=asked.shape[1] != keys.shape[1],
                 )
@@ -165,9 +167,8 @@ class Packed:
             for some in _alike(short, {one.start: self._columns(one) for one in short})
         ]
         masks = {
-            one.start: visible(one.lengths, self._columns(one) - one.rows, window).to(query.device)
+            one.start: None if self._plain(one, query, window) else self._mask(one, window, query)
             for one in long
-            if not self._plain(one, query, window)
         }
         rows = torch.cat(
             [group.rows for group in groups] + [torch.arange(one.start, one.end) for one in long]
@@ -188,10 +189,18 @@ class Packed:
     def _columns(self, segment: Segment) -> int:
         return sum(one.stop - one.start for one in self._seen(segment))
 
+    def _mask(self, segment: Segment, window: int | None, like: Tensor) -> Tensor:
+        seen = self._columns(segment) - segment.rows
+        return visible(segment.lengths, seen, window).to(like.device)
+
     def _plain(self, segment: Segment, query: Tensor, window: int | None) -> bool:
-        """Whether it is one causal sequence on a CPU, where blocks take half the products."""
-        whole = window is None or self._columns(segment) <= window
-        return query.device.type == "cpu" and len(segment.lengths) == 1 and whole
+        """Whether it is one causal sequence: blocks or torch's kernels need no mask for it.
+
+        Torch's take the first row for the first column, so there nothing may stand before it.
+        """
+        columns = self._columns(segment)
+        alone = query.device.type == "cpu" or columns == segment.rows
+        return len(segment.lengths) == 1 and alone and (window is None or columns <= window)
 
 
 def _alike(segments: Sequence[Segment], columns: dict[int, int]) -> list[list[Segment]]:
@@ -241,7 +250,10 @@ class _Group:
         for i, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
             height, width = mask.shape
             asked[i, :height] = torch.arange(segment.start, segment.end)
-            shown[i, :width] = torch.cat([torch.arange(one.start, one.stop) for one in seen[i]])
+            own = torch.cat([torch.arange(one.start, one.stop) for one in seen[i]])
+            # Columns that only fill up are the segment's own, so that nothing else reaches it.
+            shown[i] = own[0]
+            shown[i, :width] = own
             bias[i, :height, :width] = torch.where(mask, 0.0, float("-inf")).to(like.dtype)
         self.rows = asked.flatten()
         self.asked = self.rows.clamp(min=0).to(like.device)
@@ -270,12 +282,12 @@ class _Group:
 class _Plan:
     """Groups, segments that stand alone, and where each row is in what all of them find.
 
-    `masks` holds by its start who sees whom in a long segment, unless it goes in blocks.
+    `masks` says by its start who sees whom in a long segment; None is causal.
     """
 
     groups: list[_Group]
     long: list[Segment]
-    masks: dict[int, Tensor]
+    masks: dict[int, Tensor | None]
     order: Tensor
 
 

@@ -23,7 +23,7 @@ from lora_ledger.inference.likelihood import judge
 from lora_ledger.inference.sampling import Sampling, choose
 
 Finish = Literal["stop", "length", "end"]
-# Tokens of prompts that are filled in at once.
+# Tokens of prompts and references that are filled in at once.
 PREFILL = 4096
 # A beginning that all prompts share is filled in apart from this many tokens on.
 SHARED = 16
@@ -191,24 +191,27 @@ class _Batch:
             torch.cat([torch.arange(len(ids), device=device) for ids in rows]) + self.shared,
             pack,
         )
-        last = []
+        last: list[int] = []
+        scored: list[int] = []
+        targets: list[int] = []
+        owners: list[int] = []
         for start, several in zip(starts, taken, strict=False):
             end = start + len(self.prompts[several[0].prompt].ids) - self.shared
             last += [end - 1] * len(several)
             kept = [(keys[:, start:end], values[:, start:end]) for keys, values in pack.kept]
             self.slots.add(kept, end - start, len(several))
             self.active += several
-            if several[0].sample == 0:
-                self._judge(several[0].prompt, hidden[end - 1 :])
+            if several[0].sample == 0 and (reference := self.prompts[several[0].prompt].reference):
+                # The prompt's last row predicts the first token, each other token the one after it.
+                scored += range(end - 1, end - 1 + len(reference))
+                targets += reference
+                owners += [several[0].prompt] * len(reference)
+        if scored:
+            at, wanted = (torch.tensor(ids, device=device) for ids in (scored, targets))
+            nats, _ = judge(self.model, hidden[at], wanted)
+            self.nats.index_add_(0, torch.tensor(owners), nats)
         logits = self.model.get_output_embeddings()(hidden[torch.tensor(last, device=device)])
         self.logits = torch.cat([self.logits, logits]) if len(self.logits) else logits
-
-    def _judge(self, prompt: int, hidden: Tensor) -> None:
-        """Note the nats of a prompt's reference, whose first token the first state predicts."""
-        reference = torch.tensor(self.prompts[prompt].reference, device=hidden.device)
-        if len(reference):
-            nats, _ = judge(self.model, hidden[: len(reference)], reference)
-            self.nats[prompt] = nats.sum()
 
     def _choose(self, ended: list[_Sequence]) -> Tensor:
         """The next token of every sequence that goes on; those that end leave the batch."""

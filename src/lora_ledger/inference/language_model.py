@@ -19,7 +19,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from lora_ledger.inference import norms
+from lora_ledger.inference import in_place
 from lora_ledger.inference.decoding import Completion, Prompt, generate
 from lora_ledger.inference.likelihood import score
 from lora_ledger.inference.sampling import Sampling, uniforms
@@ -51,7 +51,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         self.max_length = max_length or int(model.config.max_position_embeddings)
         self._prefix_id = prefix_id
         if model is not None:
-            norms.install(model)
+            in_place.install(model)
 
     @property
     def eot_token_id(self) -> int:
@@ -166,8 +166,8 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
     ) -> tuple[list[Completion], list[float]]:
         """Completions, and the nats of a reference (token ids) after each request's context.
 
-        Where a context and its reference fit the model, they are filled in once for both. Of a
-        request that comes again the first reference counts.
+        Where a context leaves room for the completion and for its reference, it is filled in once
+        for both. Of a request that comes again the first reference counts.
         """
         groups: dict[tuple[Any, ...], list[int]] = {}
         for place, request in enumerate(requests):

@@ -136,7 +136,7 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         for one in self._judges:
-            one.stop()
+            one.close()
         self._judges.clear()
         self._folder.remove()
 
@@ -170,10 +170,15 @@ class Sandbox:
                 failures.append(error)
 
         threads = [threading.Thread(target=serve, args=(one,)) for one in self._judges]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException as error:
+            # A signal: nothing more is asked, and judges are closed with the sandbox.
+            failures.append(error)
+            raise
         if failures:
             raise failures[0]
         return [found[problem] for problem in problems]

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,8 @@ from .confine import Limits
 from .zygote import command, environment
 
 START_SECONDS = 120.0
+# The longest message that may wait in the pipe while a judge is at another: Linux holds 64 KiB.
+AHEAD_BYTES = 32768
 
 
 @cache
@@ -74,12 +77,28 @@ class Judge:
     """One judge process with its own parent of workers."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
+        self.settings = _message(settings)
         self.process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        # One thread asks, and another may close.
+        self._lock = threading.RLock()
         self.start()
 
     def start(self) -> None:
-        self.stop()
+        """A new process in place of the last. Raises OSError when none comes, or after `close`."""
+        with self._lock:
+            self.stop()
+            if self._closed:
+                raise OSError("the sandbox was closed")
+            self._start()
+
+    def close(self) -> None:
+        """End the process for good, whatever another thread waits for."""
+        with self._lock:
+            self._closed = True
+            self.stop()
+
+    def _start(self) -> None:
         self.process = subprocess.Popen(
             command("trial", "main"),
             stdin=subprocess.PIPE,
@@ -125,12 +144,18 @@ class Judge:
 
         One problem waits in the pipe while another is on trial.
         """
-        sent: deque[dict[str, Any]] = deque()
+        sent: deque[bytes] = deque()
+        held: bytes | None = None
         ended = 0
         while True:
-            while len(sent) < 2 and (problem := next(problems, None)) is not None:
-                sent.append(problem)
-                self._send(problem)
+            while len(sent) < 2:
+                if held is None and (problem := next(problems, None)) is not None:
+                    held = _message(problem)
+                if held is None or (sent and len(held) > AHEAD_BYTES):
+                    break
+                sent.append(held)
+                self._send(held)
+                held = None
             if not sent:
                 return
             patience = limits.wall_seconds + 4 * limits.tests_seconds
@@ -150,15 +175,15 @@ class Judge:
                 self._restart(sent)
             yield answer or lost
 
-    def _restart(self, sent: Iterable[dict[str, Any]]) -> None:
+    def _restart(self, sent: Iterable[bytes]) -> None:
         self.start()
-        for problem in sent:
-            self._send(problem)
+        for message in sent:
+            self._send(message)
 
-    def _send(self, content: dict[str, Any]) -> None:
+    def _send(self, message: bytes) -> None:
         assert self.process
         assert self.process.stdin
-        data = memoryview(json.dumps(content).encode() + b"\n")
+        data = memoryview(message)
         with contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[self.process.stdin.write(data) or 0 :]
@@ -184,3 +209,7 @@ class Judge:
         assert self.process.stderr
         self.process.kill()
         return self.process.stderr.read().decode("utf-8", "replace").strip()[-800:]
+
+
+def _message(content: dict[str, Any]) -> bytes:
+    return json.dumps(content).encode() + b"\n"
