@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from lora_ledger.inference import attention
-from lora_ledger.inference.attention import Packed, Segment, Slots, in_blocks, states, visible
+from lora_ledger.inference.attention import Packed, Segment, in_blocks, states, visible
 from lora_ledger.inference.decoding import shared_length
+from lora_ledger.inference.slots import Slots
 
 
 def reference(query: Any, key: Any, value: Any, mask: Any, scaling: float) -> Any:
@@ -97,7 +98,7 @@ def test_slots_equal_whole_sequences(
     window: int | None, prefixed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slots come, grow over the cache's edge, go and are taken again; each sees its own tokens."""
-    monkeypatch.setattr(attention, "COLUMNS", 4)
+    monkeypatch.setattr("lora_ledger.inference.slots.COLUMNS", 4)
     heads, size, scaling = 2, 8, 0.3
     begun = (draw(heads, 3, size), draw(heads, 3, size) + 1) if prefixed else None
     slots = Slots(3, [begun] if begun else None)
