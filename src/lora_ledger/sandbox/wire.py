@@ -50,7 +50,7 @@ def _refuse(text: str) -> Any:
     raise WireError(f"a bare number {text[:20]}, expected a tagged one")
 
 
-_parse = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, strict=False).decode
+_parser = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, strict=False)
 _write = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -69,7 +69,7 @@ def unframe(body: bytes) -> tuple[str, int, list[Any]]:
     if body.count(b",") >= MAX_BYTES // 4:
         raise WireError("a frame of too many tokens")
     try:
-        parts = _parse(body.decode("ascii"))
+        parts = _parser.decode(body.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"a frame that is no JSON ({str(error)[:80]})") from None
     if len(parts) < 2 or type(parts[0]) is not str or type(parts[1]) is not int:
@@ -77,6 +77,12 @@ def unframe(body: bytes) -> tuple[str, int, list[Any]]:
     if len(parts) > MAX_TOKENS:
         raise WireError("a frame of too many tokens")
     return parts[0], parts[1], parts[2:]
+
+
+def unframe_trusted(body: bytes) -> tuple[str, int, list[Any]]:
+    """`unframe` for the worker, to whom the judge sends nothing else."""
+    kind, nonce, *tokens = _parser.raw_decode(body.decode("ascii"))[0]
+    return kind, nonce, tokens
 
 
 def encode(value: object) -> list[Any]:

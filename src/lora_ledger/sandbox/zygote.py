@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class Zygote:
     def __init__(self, settings: dict[str, Any], limits: Limits) -> None:
         self.settings, self.limits = settings, limits
         self.process: subprocess.Popen[bytes] | None = None
-        self.spare: Worker | None = None
+        self.spares: deque[Worker] = deque()
         self.unread: Worker | None = None
         self.count = 0
         self.layers = self.start()
@@ -101,9 +102,10 @@ class Zygote:
         return found
 
     def stop(self) -> None:
-        if self.spare:
-            self.spare.release()
-        self.spare = self.unread = None
+        for spare in self.spares:
+            spare.release()
+        self.spares.clear()
+        self.unread = None
         if self.process:
             self.control.close()
             self.process.kill()
@@ -113,45 +115,46 @@ class Zygote:
     def spawn(self, cpu_seconds: int = 0) -> Worker:
         """A worker; with a limit of its own on processor time unless that is 0.
 
-        The next one is forked while this one works.
+        The next one stands ready; the one after that is forked when this one ends.
         """
-        usual = self.limits
-        limits = usual
+        limits = self.limits
         if cpu_seconds:
-            own = max(usual.own_seconds, cpu_seconds + 1.0)
-            limits = replace(usual, cpu_seconds=cpu_seconds, own_seconds=own)
+            own = max(limits.own_seconds, cpu_seconds + 1.0)
+            limits = replace(limits, cpu_seconds=cpu_seconds, own_seconds=own)
         for attempt in (1, 2):
             try:
-                if self.spare and self.spare.limits == limits:
-                    worker = self.spare
-                else:
-                    if self.spare:
-                        self.spare.close(wait=False)
-                    worker = Worker(self, limits)
-                self.spare = None
-                self.spare = Worker(self, usual)
-                return worker
+                if cpu_seconds:
+                    return Worker(self, limits)
+                while len(self.spares) < 2:
+                    self.spares.append(Worker(self, limits))
+                return self.spares.popleft()
             except OSError:
                 if attempt == 2:
                     raise
                 self.start()
         raise AssertionError("unreachable")
 
-    def delay(self) -> float:
-        """Seconds that the worker has waited for a processor; 0 where the system does not say."""
+    def delay(self, newest: bool) -> float:
+        """Seconds that the worker has waited for a processor; 0 where the system does not say.
+
+        Of those that live the oldest is at work, unless it was forked for one problem alone.
+        """
         assert self.process
         pid = self.process.pid
         with contextlib.suppress(OSError, ValueError, IndexError):
             while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                pid = int(children[0])
+                pid = int(children[-1 if newest else 0])
             return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
         return 0.0
 
 
 class Worker:
-    """One confined process with the two pipes that only it and the judge hold."""
+    """One confined process with the two pipes that only it and the judge hold.
 
-    def __init__(self, zygote: Zygote, limits: Limits) -> None:
+    `instead` is the number of a worker that ends as this one begins.
+    """
+
+    def __init__(self, zygote: Zygote, limits: Limits, instead: int = 0) -> None:
         self.zygote, self.limits = zygote, limits
         self.waited = 0.0
         self.usage: Usage | None = None
@@ -165,7 +168,7 @@ class Worker:
         try:
             socket.send_fds(
                 zygote.control,
-                [ORDER.pack(b"S", self.number, limits.cpu_seconds)],
+                [ORDER.pack(self.number, limits.cpu_seconds, instead)],
                 [their_in, their_out],
             )
         except OSError:
@@ -180,14 +183,20 @@ class Worker:
         """The body of the answer. Raises TimeoutError, Gone, or WireError where it is too long."""
         began = time.monotonic()
         try:
-            if select.select([self.source], [], [], 0)[0] and not self._ended():
-                raise wire.WireError("an answer before the question")
             self._write(message, began)
-            length = int.from_bytes(self._read(4, began), "big")
-            if length > wire.MAX_BYTES:
+            data = self._read(began)
+            while len(data) < 4:
+                data += self._read(began)
+            length = 4 + int.from_bytes(data[:4], "big")
+            if length > 4 + wire.MAX_BYTES:
                 raise wire.WireError(f"a frame of {length} bytes")
-            body = self._read(length, began)
-            return body
+            parts, have = [data], len(data)
+            while have < length:
+                parts.append(self._read(began))
+                have += len(parts[-1])
+            if have > length:
+                raise wire.WireError("more than an answer")
+            return b"".join(parts)[4:]
         finally:
             self.waited += time.monotonic() - began
 
@@ -212,7 +221,10 @@ class Worker:
         zygote = self.zygote
         self.release()
         try:
-            zygote.control.sendall(ORDER.pack(b"K", self.number, 0))
+            if len(zygote.spares) < 2:
+                zygote.spares.append(Worker(zygote, zygote.limits, instead=self.number))
+            else:
+                zygote.control.sendall(ORDER.pack(0, 0, self.number))
             # Answers come in the order of the orders; at most one is left for later.
             if zygote.unread:
                 zygote.unread.usage = self._reply()
@@ -241,15 +253,6 @@ class Worker:
         status, user, system, peak = USAGE.unpack(data)
         return Usage(status, user + system, peak)
 
-    def _ended(self) -> bool:
-        """Whether the worker has closed its end; a byte that lies there instead is none of ours."""
-        try:
-            if os.read(self.source, 1):
-                return False
-        except BlockingIOError:
-            return False
-        raise Gone
-
     def _write(self, data: bytes, began: float) -> None:
         view = memoryview(data)
         while view:
@@ -260,26 +263,19 @@ class Worker:
             except BrokenPipeError:
                 raise Gone from None
 
-    def _read(self, count: int, began: float) -> bytes:
-        parts = []
-        while count:
-            try:
-                part = os.read(self.source, min(count, 2**20))
-            except BlockingIOError:
-                self._wait([self.source], [], began)
-                continue
-            if not part:
-                raise Gone
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+    def _read(self, began: float) -> bytes:
+        self._wait([self.source], [], began)
+        if data := os.read(self.source, 2**16):
+            return data
+        raise Gone
 
     def _wait(self, sources: list[int], sinks: list[int], began: float) -> None:
         """Until a pipe is ready. Raises TimeoutError when the worker's own time is up."""
         while True:
             spent = self.waited + time.monotonic() - began
             wall = self.limits.wall_seconds - spent
-            own = self.limits.own_seconds - (spent - (self.zygote.delay() if self.slow else 0.0))
+            delay = self.zygote.delay(self.limits != self.zygote.limits) if self.slow else 0.0
+            own = self.limits.own_seconds - (spent - delay)
             if wall <= 0 or (own <= 0 and self.slow):
                 raise TimeoutError
             # Asked only when the wall clock alone would have ended it.
