@@ -256,10 +256,17 @@ def test_a_diverged_cell_passes_its_status_on(study: Study, tmp_path: Path) -> N
     assert (record.status, record.results) == ("diverged", {})
 
 
-def test_word_problems_are_scored_without_torch() -> None:
+@pytest.mark.parametrize(
+    "scored",
+    [
+        "import lora_ledger.tasks.loading, lora_ledger.sandbox.proof",
+        "score.pass_at_k([[True, False]], [1])",
+    ],
+)
+def test_scores_are_made_without_torch(scored: str) -> None:
     program = (
-        "import sys, lora_ledger.score, lora_ledger.tasks.loading, lora_ledger.sandbox.proof; "
-        "print('torch' in sys.modules)"
+        f"import sys; from lora_ledger import score; {scored}\n"
+        "print('torch' in sys.modules); import transformers"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert found.stdout == "False\n", found.stderr
+    assert (found.stdout, found.returncode) == ("False\n", 0), found.stderr

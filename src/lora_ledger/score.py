@@ -16,7 +16,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,24 @@ def by_problem(rows: Rows, problems: Sequence[int], values: Sequence[Any]) -> li
     return [found[problem] for problem in problems]
 
 
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """A package that is not imported yet cannot be, until the block ends."""
+    absent = name not in sys.modules
+    if absent:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[name]
+
+
 def pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[str, list[float]]:
     """pass@k of each problem for each k of `sizes`, by the metric module of this package."""
-    import evaluate
+    # `evaluate` looks for the pipelines of transformers, whose import takes longer than most scores.
+    with without("transformers"):
+        import evaluate
 
     metric = evaluate.load(str(METRIC))
     metric.keep_in_memory = True

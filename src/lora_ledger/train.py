@@ -169,6 +169,7 @@ def main() -> int:
     parser.add_argument("--data", required=True, type=Path, help="packed data of the setting")
     parser.add_argument("--select", type=Path, help="select record that holds the learning rate")
     parser.add_argument("--work", required=True, type=Path, help="checkpoints; removed at the end")
+    parser.add_argument("--starts", type=Path, help="folder that the study's runs share")
     parser.add_argument("--out", required=True, type=Path, help="folder of the cell")
     args = parser.parse_args()
     try:
@@ -191,6 +192,7 @@ def main() -> int:
             args.model,
             args.data,
             args.work,
+            args.starts,
         )
         record = train(study, job, args.out, args.select)
     except (StudyError, KeyProblem, ValueError) as error:

@@ -48,14 +48,22 @@ def tune(study: Study, job: Job, out: Path) -> Record:
 
 
 def job_of(
-    study: Study, setting: str, method: str, index: int, model: Path, data: Path, work: Path
+    study: Study,
+    setting: str,
+    method: str,
+    index: int,
+    model: Path,
+    data: Path,
+    work: Path,
+    starts: Path | None = None,
 ) -> Job:
     """The run that tries rate number `index` of a grid; raises KeyProblem when there is none."""
     rates = study.rates_of(setting, method)
     if not 0 <= index < len(rates):
         raise KeyProblem("--rate-index", index, f"0 to {len(rates) - 1}, as there are {len(rates)}")
     budget = budget_for_tuning(study, setting)
-    return Job(setting, method, budget, study.tuning_seed, rates[index], model, data, work)
+    rate, seed = rates[index], study.tuning_seed
+    return Job(setting, method, budget, seed, rate, model, data, work, starts)
 
 
 def main() -> int:
@@ -68,6 +76,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, type=Path, help="model folder")
     parser.add_argument("--data", required=True, type=Path, help="packed data of the setting")
     parser.add_argument("--work", required=True, type=Path, help="checkpoints; removed at the end")
+    parser.add_argument("--starts", type=Path, help="folder that the study's runs share")
     parser.add_argument("--out", required=True, type=Path, help="record to write")
     args = parser.parse_args()
     try:
@@ -75,7 +84,14 @@ def main() -> int:
         require_name("setting", args.setting, study.settings)
         require_name("method", args.method, study.methods)
         job = job_of(
-            study, args.setting, args.method, args.rate_index, args.model, args.data, args.work
+            study,
+            args.setting,
+            args.method,
+            args.rate_index,
+            args.model,
+            args.data,
+            args.work,
+            args.starts,
         )
         record = tune(study, job, args.out)
     except (StudyError, KeyProblem, ValueError) as error:

@@ -71,7 +71,9 @@ def test_examples_stand_in_a_row_and_prompts_bear_no_loss() -> None:
 
 
 def test_evaluation_covers_all_once() -> None:
-    assert in_batches(examples([5, 3, 9, 1, 7]), 2) == [[0, 1], [2, 3], [4]]
+    assert in_batches(examples([5, 3, 9, 1, 7]), 8) == [[0, 1], [2], [3, 4]]
+    assert in_batches(examples([5, 3, 9, 1, 7]), 1) == [[0], [1], [2], [3], [4]]
+    assert in_batches([], 8) == []
 
 
 def test_data_without_loss_is_refused() -> None:

@@ -29,13 +29,13 @@ def by_hand(model: Any, example: Example) -> float:
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_nats_are_those_of_single_sequences(tiny_model: Path, batch_size: int) -> None:
+@pytest.mark.parametrize("tokens", [1, 40, 2048])
+def test_nats_are_those_of_single_sequences(tiny_model: Path, tokens: int) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     examples = [Example(**row) for row in rows("ift", 8, 5)]
     expected = [by_hand(model, example) for example in examples]
     fast.install(model, by_hand=True)
-    found = nats_of_examples(model, examples, batch_size, "cpu", "fp32")
+    found = nats_of_examples(model, examples, "cpu", "fp32", tokens)
     assert found == pytest.approx(expected, abs=1e-4)
     assert model.training
 

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lora_ledger.records import digest_file, read_record, write_record
 from lora_ledger.select import choose, select
 from lora_ledger.study import KeyProblem, Study
 from lora_ledger.train import rate_of, train
+from lora_ledger.training import trainer
 from lora_ledger.tune import job_of, tune
 
 from .conftest import STUDY
@@ -130,6 +132,48 @@ def test_a_full_cell_holds_a_model(
     with torch.no_grad():
         logits = model(input_ids=probe["input_ids"]).logits[:, -4:]
     assert torch.allclose(logits, probe["logits"], rtol=0, atol=1e-5)
+
+
+def test_what_is_the_same_before_all_cells_is_measured_once(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full and LoRA begin from the same weights, to the bit; DoRA and PiSSA do not and share none.
+
+    Records are those of runs that share nothing.
+    """
+    kinds = {
+        "full": {"kind": "full"},
+        "lora": {"kind": "lora", "rank": 4, "dropout": 0.1},
+        "dora": {"kind": "lora", "rank": 4, "dora": True},
+        "pissa": {"kind": "lora", "rank": 4, "init": "pissa"},
+    }
+    methods = {name: kind | {"learning_rates": [3e-3]} for name, kind in kinds.items()}
+    study = Study.model_validate(STUDY | {"methods": methods})
+    passes: list[int] = []
+    whole = trainer.nats_of_examples
+
+    def counted(*arguments: Any) -> list[float]:
+        passes.append(1)
+        return whole(*arguments)
+
+    monkeypatch.setattr(trainer, "nats_of_examples", counted)
+    found = {}
+    for shared in (None, tmp_path / "starts"):
+        for name in methods:
+            passes.clear()
+            this = replace(job(name, work=f"work-{name}"), starts=shared)
+            record = train(study, this, tmp_path / str(shared is None) / name)
+            found[name, shared is None] = (record.id, len(passes))
+    assert {name: found[name, False][0] for name in methods} == {
+        name: found[name, True][0] for name in methods
+    }
+    saved = {name: found[name, True][1] - found[name, False][1] for name in methods}
+    assert saved == {"full": 0, "lora": 1, "dora": 0, "pissa": 0}
+    (file,) = (tmp_path / "starts").iterdir()
+    # Half a file, or another number of examples, is no measurement.
+    file.write_text("[1.0]")
+    again = replace(job("full", work="again"), starts=tmp_path / "starts")
+    assert train(study, again, tmp_path / "again").id == found["full", True][0]
 
 
 def test_a_diverged_cell_has_a_record_and_no_weights(

@@ -28,6 +28,7 @@ rule train:
         model=subpath(input.model, parent=True),
         out=subpath(output.record, parent=True),
         select=lambda w, input: f"--select {input.select}" if input.select else "",
+        starts=f"{WORK}/starts",
         work=f"{WORK}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}",
     message:
         "train {wildcards.setting} {wildcards.method} {wildcards.budget}, seed {wildcards.seed}"
@@ -43,6 +44,7 @@ rule train:
             --data {params.data:q} \
             {params.select} \
             --work {params.work:q} \
+            --starts {params.starts:q} \
             --out {params.out:q} \
             > {log:q} 2>&1
         """

@@ -23,6 +23,7 @@ rule tune:
         **digests("tune"),
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
+        starts=f"{WORK}/starts",
         work=f"{WORK}/tune/{{setting}}/{{method}}/{{index}}",
     message:
         "tune {wildcards.setting} {wildcards.method}, rate {wildcards.index}"
@@ -36,6 +37,7 @@ rule tune:
             --model {params.model:q} \
             --data {params.data:q} \
             --work {params.work:q} \
+            --starts {params.starts:q} \
             --out {output.record:q} \
             > {log:q} 2>&1
         """

@@ -85,10 +85,17 @@ def plan(
     return Plan(tuple(steps), tuple(tokens))
 
 
-def in_batches(examples: Sequence[Example], size: int) -> list[list[int]]:
-    """All indices once, in batches of `size`: for evaluation."""
-    indices = list(range(len(examples)))
-    return [indices[start : start + size] for start in range(0, len(indices), size)]
+def in_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+    """All indices once, in batches of at most `tokens` (or one example): for evaluation."""
+    batches: list[list[int]] = []
+    room = 0
+    for index, example in enumerate(examples):
+        room -= len(example.input_ids)
+        if not batches or room < 0:
+            batches.append([])
+            room = tokens - len(example.input_ids)
+        batches[-1].append(index)
+    return batches
 
 
 def collate(examples: Sequence[Example], device: str = "cpu") -> dict[str, Any]:

@@ -12,12 +12,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from .. import methods
+from ..digests import code_digest
 from ..precision import resolve
-from ..records import identity, peak_memory_bytes
+from ..records import digest_json, identity, peak_memory_bytes
 from ..study import KeyProblem, Study
 from .batching import Example, plan, read_examples
 
@@ -49,6 +51,8 @@ class Job:
     model: Path
     data: Path
     work: Path
+    starts: Path | None = None
+    """A folder that the runs of a study share, for what is the same before each of them."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             checkpoint_steps=study.checkpoint_steps,
             work=job.work,
             fingerprint=fingerprint,
+            start=_start(study, job),
         ),
     )
     # Trainer and callbacks hold one another, and with them optimiser states of twice the weights'
@@ -168,6 +173,26 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         memory = torch.cuda.max_memory_allocated()
     run = {**speed, "peak_memory_bytes": memory}
     return Outcome(model, progress.diverged, results, run, validation)
+
+
+def _start(study: Study, job: Job) -> Path | None:
+    """The file for the validation before the first step, named by all that decides it.
+
+    None for a method that does not begin from the base model's weights, bit for bit.
+    """
+    method = study.methods[job.method]
+    exact = method.kind != "lora" or (method.init in ("default", "gaussian") and not method.dora)
+    if job.starts is None or not exact:
+        return None
+    settings = settings_of(study, job)
+    decides = {
+        "inputs": inputs_of(job),
+        "validation": settings["setting"]["validation"],
+        "where": [settings["threads"], resolve(study.compute)],
+        "code": code_digest("train"),
+        "torch": version("torch"),
+    }
+    return job.starts / f"{digest_json(decides)}.json"
 
 
 def torch_setup(threads: int, device: str) -> None:

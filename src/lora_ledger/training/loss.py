@@ -21,6 +21,9 @@ from .kernels import Casts
 CHUNK = 512
 """Positions whose logits exist at a time."""
 
+TOGETHER = 2048
+"""Tokens of an evaluation's forward pass, which keeps nothing for a backward one."""
+
 ROWS = 16
 """Positions of one softmax, so that their fp32 logits stay in the processor's cache."""
 
@@ -132,12 +135,19 @@ def _nats(
 
 
 def nats_of_examples(
-    model: Any, examples: Sequence[Example], batch_size: int, device: str, precision: str
+    model: Any,
+    examples: Sequence[Example],
+    device: str,
+    precision: str,
+    tokens: int = TOGETHER,
 ) -> list[float]:
-    """The summed nats of each example, without dropout; the model is left in training mode."""
+    """The summed nats of each example, without dropout; the model is left in training mode.
+
+    `tokens` pass through the model at a time.
+    """
     result = [0.0] * len(examples)
     model.eval()
-    for indices in in_batches(examples, batch_size):
+    for indices in in_batches(examples, tokens):
         batch = collate([examples[i] for i in indices], device)
         with torch.no_grad(), autocast(device, precision):
             nats = model(**batch).token_nats

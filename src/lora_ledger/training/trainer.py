@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from ..records import write_bytes_atomic
 from ..streams import stream
 from ..study import Optimiser, Schedule
 from . import checkpoints, fast, optimisers
@@ -57,6 +58,8 @@ class Run:
     checkpoint_steps: int
     work: Path
     fingerprint: str
+    start: Path | None = None
+    """Where runs that begin from the same weights leave the validation's nats to one another."""
 
 
 @dataclass
@@ -104,16 +107,25 @@ def validate(model: Any, run: Run, progress: Progress, step: int) -> None:
     tokens = sum(example.loss_tokens for example in run.validation)
     if not tokens:
         return
-    nats = nats_of_examples(
-        model, run.validation, run.micro_batch_size, run.device, run.evaluate_precision
-    )
+    known = _known_start(run) if step == 0 else None
+    nats = known or nats_of_examples(model, run.validation, run.device, run.evaluate_precision)
     mean = math.fsum(nats) / tokens
     progress.validation_curve.append((step, run.plan.cumulative(step), mean))
     if step == 0:
         progress.start = nats
+        if run.start and not known:
+            write_bytes_atomic(run.start, json.dumps(nats).encode())
     if step == len(run.plan.steps):
         progress.end = nats
         progress.diverged |= not math.isfinite(mean)
+
+
+def _known_start(run: Run) -> list[float] | None:
+    """What another run has measured of the same weights, where one has."""
+    if run.start is None or not run.start.is_file():
+        return None
+    nats = [float(value) for value in json.loads(run.start.read_bytes())]
+    return nats if len(nats) == len(run.validation) else None
 
 
 def validation_steps(total: int, times: int) -> frozenset[int]:
