@@ -76,7 +76,7 @@ def without(name: str) -> Iterator[None]:
 
 def pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[str, list[float]]:
     """pass@k of each problem for each k of `sizes`, by the metric module of this package."""
-    # `evaluate` looks for the pipelines of transformers, whose import takes longer than most scores.
+    # `evaluate` looks for transformers' pipelines, whose import takes longer than most scores.
     with without("transformers"):
         import evaluate
 

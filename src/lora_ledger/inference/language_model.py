@@ -19,7 +19,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from lora_ledger.inference import in_place
+from lora_ledger.inference import in_place, prepacked
 from lora_ledger.inference.decoding import Completion, Prompt, generate
 from lora_ledger.inference.likelihood import score
 from lora_ledger.inference.sampling import Sampling, uniforms
@@ -27,7 +27,7 @@ from lora_ledger.inference.sampling import Sampling, uniforms
 
 @register_model("lora-ledger")
 class LedgerModel(TemplateLM):  # type: ignore[misc]
-    """A causal model behind lm-eval's interface."""
+    """A causal model behind lm-eval's interface, which from then on is good for that alone."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         self._prefix_id = prefix_id
         if model is not None:
             in_place.install(model)
+            prepacked.install(model)
 
     @property
     def eot_token_id(self) -> int:
