@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from lora_ledger.sandbox import pool
+from lora_ledger.sandbox.confine import Limits
 from lora_ledger.sandbox.judge import Problem, Sandbox, Verdict
 
 Run = Callable[..., Verdict]
@@ -300,6 +302,46 @@ def test_a_loaded_machine_gives_the_same_verdict(
             one.kill()
             one.join()
     assert found.reason == "passed", found
+
+
+def test_a_program_full_of_threads_costs_the_next_one_nothing() -> None:
+    """They leave no room for another process until it has ended, which this one does not do."""
+    threads = (
+        "import threading, time\n"
+        "try:\n"
+        "    while True:\n"
+        "        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()\n"
+        "except RuntimeError:\n"
+        "    pass\n"
+        "def f(x):\n    time.sleep(30)\n"
+    )
+    tests = "def check(candidate):\n    assert candidate(1) == 2\n"
+    codes = [ADD, threads, *(f"{ADD}#{n}\n" for n in range(4))]
+    with Sandbox(1, 0, Limits(memory_bytes=2**35, own_seconds=0.5)) as one:
+        judge = one._judges[0].process
+        assert judge
+        before = [process.pid for process in psutil.Process(judge.pid).children()]
+        found = one.judge_all([Problem("", code, tests, "f", context="") for code in codes])
+        after = [process.pid for process in psutil.Process(judge.pid).children()]
+    assert [verdict.reason for verdict in found] == ["passed", "timeout", *4 * ["passed"]]
+    # The process that forks is the one that it was.
+    assert after == before
+
+
+def test_a_parent_of_workers_that_is_lost_says_nothing_of_a_completion() -> None:
+    """As when the system is short of memory and chooses it."""
+    tests = "def check(candidate):\n    assert candidate(1) == 2\n"
+    problems = [Problem("", f"{ADD}#{n}\n", tests, "f", context="") for n in range(6)]
+    with Sandbox(1, 0) as one:
+        assert all(verdict.passed for verdict in one.judge_all(problems))
+        judge = one._judges[0].process
+        assert judge
+        parents = psutil.Process(judge.pid).children()
+        for process in parents:
+            process.kill()
+        psutil.wait_procs(parents, timeout=10)
+        again = one.judge_all([replace(p, completion=p.completion + "#\n") for p in problems])
+    assert [(verdict.reason, verdict.detail) for verdict in again] == [("passed", "")] * 6
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -171,9 +171,10 @@ def test_what_is_the_same_before_all_cells_is_measured_once(
     assert saved == {"full": 0, "lora": 1, "dora": 0, "pissa": 0}
     (file,) = (tmp_path / "starts").iterdir()
     # Half a file, or another number of examples, is no measurement.
-    file.write_text("[1.0]")
-    again = replace(job("full", work="again"), starts=tmp_path / "starts")
-    assert train(study, again, tmp_path / "again").id == found["full", True][0]
+    for text in ("[1.0]", "[1.0, "):
+        file.write_text(text)
+        again = replace(job("full", work="again"), starts=tmp_path / "starts")
+        assert train(study, again, tmp_path / text).id == found["full", True][0]
 
 
 def test_a_diverged_cell_has_a_record_and_no_weights(

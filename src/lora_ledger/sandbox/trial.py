@@ -23,7 +23,7 @@ from typing import Any
 
 from . import mbpp, wire
 from .confine import Limits
-from .zygote import Gone, Worker, Zygote
+from .zygote import LOST, Gone, Worker, Zygote
 
 TESTS_BYTES = 4 * 2**30
 
@@ -67,7 +67,11 @@ class Session:
         except TimeoutError:
             raise self.stop("timeout", "slept or waited past the limit") from None
         except Gone:
-            raise self.stop(*self.worker.cause()) from None
+            # Nothing may come between the worker's end and the account of it.
+            _timer(0)
+            stop = self.stop(*self.worker.cause())
+            _timer(self.worker.limits.tests_seconds)
+            raise stop from None
         except wire.WireError as error:
             raise self.stop("protocol", str(error)) from None
         if answer == "value":
@@ -156,12 +160,17 @@ def judge(problem: dict[str, Any], zygote: Zygote) -> dict[str, Any]:
     """The verdict on one problem: reason, detail, and what the worker used."""
     # Only this package's own probe asks for all of it.
     width = None if problem["whole"] else 200
-    session = Session(zygote.spawn(problem["cpu_seconds"]))
-    try:
-        settled = _settle(problem, session)
-    finally:
-        _timer(0)
-        usage = session.worker.close(wait=problem["measure"])
+    for last in (False, True):
+        session = Session(zygote.spawn(problem["cpu_seconds"]))
+        try:
+            settled = _settle(problem, session)
+        finally:
+            _timer(0)
+            usage = session.worker.close(wait=problem["measure"])
+        if settled.reason != LOST:
+            break
+        if last:
+            settled = Stop("protocol", f"{settled.detail} twice")
     return {
         "reason": settled.reason,
         "detail": "".join(c if c.isprintable() else "?" for c in settled.detail)[:width],

@@ -40,6 +40,7 @@ REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errn
 ORDER = struct.Struct("!QIQ")
 USAGE = struct.Struct("!iddq")
 CONTROL = 9
+CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def parent() -> None:
@@ -67,20 +68,21 @@ def parent() -> None:
     control.sendall(json.dumps(layers).encode() + b"\n")
     children: dict[int, int] = {}
     while True:
-        data, handles, _, _ = socket.recv_fds(control, ORDER.size, 2)
+        data, handles, _, _ = socket.recv_fds(control, ORDER.size, 2, CLOSED_ON_EXEC)
         if not data:
             break
         while len(data) < ORDER.size:
             data += control.recv(ORDER.size - len(data))
         forked, seconds, ended = ORDER.unpack(data)
+        # First, since its threads may leave no room for another process.
+        if ended:
+            control.sendall(_end(children.pop(ended)))
         if forked:
             if tuple(handles) != confine.CHANNEL:
                 raise OSError(f"the pipes of a worker came as {handles}")
             children[forked] = _fork(seconds, layers)
             os.close(handles[0])
             os.close(handles[1])
-        if ended:
-            control.sendall(_end(children.pop(ended)))
     for child in children.values():
         _end(child)
 

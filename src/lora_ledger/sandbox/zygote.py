@@ -42,6 +42,7 @@ class Usage:
 
 
 NOTHING = Usage(0, 0.0, 0)
+LOST = "lost"
 
 
 def command(module: str, function: str, *arguments: str) -> list[str]:
@@ -124,7 +125,7 @@ class Zygote:
         for attempt in (1, 2):
             try:
                 if cpu_seconds:
-                    return Worker(self, limits)
+                    return Worker(self, limits, alone=True)
                 while len(self.spares) < 2:
                     self.spares.append(Worker(self, limits))
                 return self.spares.popleft()
@@ -151,11 +152,15 @@ class Zygote:
 class Worker:
     """One confined process with the two pipes that only it and the judge hold.
 
-    `instead` is the number of a worker that ends as this one begins.
+    `alone` is one that was forked for one problem, and no spare; `instead` the number of a worker
+    that ends before this one begins.
     """
 
-    def __init__(self, zygote: Zygote, limits: Limits, instead: int = 0) -> None:
-        self.zygote, self.limits = zygote, limits
+    def __init__(
+        self, zygote: Zygote, limits: Limits, *, alone: bool = False, instead: int = 0
+    ) -> None:
+        self.zygote, self.limits, self.alone = zygote, limits, alone
+        self.lost = False
         self.waited = 0.0
         self.usage: Usage | None = None
         self.slow = False
@@ -201,8 +206,10 @@ class Worker:
             self.waited += time.monotonic() - began
 
     def cause(self) -> tuple[str, str]:
-        """Why a worker that closed its end did so."""
+        """Why a worker that closed its end did so; `LOST` says nothing of what it ran."""
         usage = self.close()
+        if self.lost:
+            return LOST, "the process that forks workers ended"
         # The kernel's limit counts whole ticks, of which a shared processor may give only a part;
         # what it reports afterwards is the time that was run.
         if usage.cpu >= 0.5 * self.limits.cpu_seconds and os.WIFSIGNALED(usage.status):
@@ -235,13 +242,16 @@ class Worker:
             self.usage = self._reply()
         except OSError:
             zygote.start()
-            self.usage = Usage(256, 0.0, 0)
+            self.lost = True
+            self.usage = NOTHING
         return self.usage
 
     def release(self) -> None:
         """Close this side's descriptors."""
-        for handle in (self.sink, self.source):
-            os.close(handle)
+        handles, self.sink, self.source = (self.sink, self.source), -1, -1
+        for handle in handles:
+            if handle >= 0:
+                os.close(handle)
 
     def _reply(self) -> Usage:
         data = b""
@@ -264,17 +274,19 @@ class Worker:
                 raise Gone from None
 
     def _read(self, began: float) -> bytes:
-        self._wait([self.source], [], began)
-        if data := os.read(self.source, 2**16):
-            return data
-        raise Gone
+        while True:
+            self._wait([self.source], [], began)
+            with contextlib.suppress(BlockingIOError):
+                if data := os.read(self.source, 2**16):
+                    return data
+                raise Gone
 
     def _wait(self, sources: list[int], sinks: list[int], began: float) -> None:
         """Until a pipe is ready. Raises TimeoutError when the worker's own time is up."""
         while True:
             spent = self.waited + time.monotonic() - began
             wall = self.limits.wall_seconds - spent
-            delay = self.zygote.delay(self.limits != self.zygote.limits) if self.slow else 0.0
+            delay = self.zygote.delay(self.alone) if self.slow else 0.0
             own = self.limits.own_seconds - (spent - delay)
             if wall <= 0 or (own <= 0 and self.slow):
                 raise TimeoutError

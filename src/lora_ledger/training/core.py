@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -188,9 +189,10 @@ def _start(study: Study, job: Job) -> Path | None:
     decides = {
         "inputs": inputs_of(job),
         "validation": settings["setting"]["validation"],
-        "where": [settings["threads"], resolve(study.compute)],
-        "code": code_digest("train"),
-        "torch": version("torch"),
+        # Another processor may round otherwise.
+        "where": [platform.node(), settings["threads"], resolve(study.compute)],
+        "code": code_digest("train", tuple(sorted(map(methods.module_of, study.methods.values())))),
+        "versions": [version(name) for name in ("torch", "transformers", "peft")],
     }
     return job.starts / f"{digest_json(decides)}.json"
 

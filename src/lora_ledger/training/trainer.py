@@ -124,7 +124,10 @@ def _known_start(run: Run) -> list[float] | None:
     """What another run has measured of the same weights, where one has."""
     if run.start is None or not run.start.is_file():
         return None
-    nats = [float(value) for value in json.loads(run.start.read_bytes())]
+    try:
+        nats = [float(value) for value in json.loads(run.start.read_bytes())]
+    except (ValueError, TypeError):
+        return None
     return nats if len(nats) == len(run.validation) else None
 
 
