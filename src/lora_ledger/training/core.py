@@ -191,7 +191,9 @@ def _start(study: Study, job: Job) -> Path | None:
         "validation": settings["setting"]["validation"],
         # Another processor may round otherwise.
         "where": [platform.node(), settings["threads"], resolve(study.compute)],
-        "code": code_digest("train", tuple(sorted(map(methods.module_of, study.methods.values())))),
+        "code": code_digest(
+            "train", tuple(sorted({methods.module_of(one) for one in study.methods.values()}))
+        ),
         "versions": [version(name) for name in ("torch", "transformers", "peft")],
     }
     return job.starts / f"{digest_json(decides)}.json"
