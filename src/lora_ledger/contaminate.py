@@ -26,6 +26,7 @@ from .corpora.store import load as load_rows
 from .digests import code_digest
 from .overlap import MEASURES, Measure, Overlap
 from .records import Record, identity, write_record
+from .startup import loading
 from .study import KeyProblem, require
 from .study_file import StudyError, load
 
@@ -64,7 +65,8 @@ def examples(folder: Path, splits: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     Raises FileNotFoundError for a split that is not there.
     """
-    from datasets import load_from_disk
+    with loading():
+        from datasets import load_from_disk
 
     for split in splits:
         if not (folder / split).is_dir():

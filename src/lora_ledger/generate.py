@@ -22,6 +22,7 @@ from . import plan
 from .digests import code_digest
 from .inference.provenance import status
 from .records import Record, identity, write_bytes_atomic, write_record
+from .startup import loading
 from .study import KeyProblem, Study, TaskRun, require
 from .study_file import StudyError, load
 from .tasks import describe
@@ -77,20 +78,21 @@ def generate(
         write_bytes_atomic(out, rows_gz([]))
         return write_record(record, **common, settings=settings, results={}, status="diverged")
 
-    from .inference.cells import language_model
-    from .tasks.loading import build, prompts_digest
+    with loading():
+        from .inference.cells import language_model
+        from .tasks.loading import build, prompts_digest
 
-    started = time.perf_counter()
-    task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
-    lm, where = language_model(
-        study,
-        cell,
-        model_dir,
-        trained,
-        batch_size=run.batch_size,
-        seed=seed,
-        ends=("separator", "end_of_response"),
-    )
+        started = time.perf_counter()
+        task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
+        lm, where = language_model(
+            study,
+            cell,
+            model_dir,
+            trained,
+            batch_size=run.batch_size,
+            seed=seed,
+            ends=("separator", "end_of_response"),
+        )
     chosen = task.chosen(run.limit)
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
     references = [task.documents[i]["response"] for i in chosen]

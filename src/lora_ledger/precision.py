@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from .startup import loading
 from .study import Compute
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def cpu_flags(cpuinfo: Path) -> frozenset[str] | None:
 
 
 def _device(asked: str) -> str:
-    import torch
+    with loading():
+        import torch
 
     there = {
         "cpu": True,

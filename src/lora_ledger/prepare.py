@@ -24,6 +24,7 @@ from .catalogue import TokenRoles, begin_ids, token_id
 from .corpora.store import load as load_examples
 from .digests import code_digest
 from .records import digest_file, read_record, replace_folder, write_record
+from .startup import loading
 from .study import Setting, require
 from .study_file import StudyError, load
 
@@ -124,7 +125,8 @@ def pack(
 
 def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Path) -> None:
     """Write `out`; raises ValueError when nothing is left to train on."""
-    import datasets
+    with loading():
+        import datasets
 
     study = load(study_file)
     require("--setting", setting_name, study.settings, "one of settings")

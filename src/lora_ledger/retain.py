@@ -20,6 +20,7 @@ from . import plan
 from .digests import code_digest
 from .inference.provenance import status
 from .records import Record, csv_gz, identity, write_bytes_atomic, write_record
+from .startup import loading
 from .study import KeyProblem, RetainChoices, RetainText, Study, require
 from .study_file import StudyError, load
 from .tasks import describe
@@ -74,9 +75,10 @@ def measure_items(
     """A task's items as the record holds them, a list for each key, and a row of COLUMNS for each
     scored continuation. `kind` is the task's: see `of_choices` and `of_continuation`.
     """
-    from .tasks.loading import build
+    with loading():
+        from .tasks.loading import build
 
-    task = build(what.task, folder, what.num_fewshot, corpus=what.corpus)
+        task = build(what.task, folder, what.num_fewshot, corpus=what.corpus)
     kind = describe(what.task).kind
     chosen = task.chosen(what.limit)
     answers = iter(lm.loglikelihood([request for i in chosen for request in task.instances[i]]))
@@ -200,12 +202,13 @@ def retain(
         write_bytes_atomic(items, csv_gz(COLUMNS, []))
         return write_record(out, **common, settings=settings, results={}, status="diverged")
 
-    from .inference.cells import language_model
+    with loading():
+        from .inference.cells import language_model
 
-    started = time.perf_counter()
-    lm, where = language_model(
-        study, cell, model_dir, trained, batch_size=study.evaluation.batch_size
-    )
+        started = time.perf_counter()
+        lm, where = language_model(
+            study, cell, model_dir, trained, batch_size=study.evaluation.batch_size
+        )
     loaded = time.perf_counter()
     measured = {name: measure_text(lm, texts[name], what) for name, what in what_texts.items()}
     answered = {

@@ -32,6 +32,7 @@ from .records import (
     write_record,
 )
 from .sandbox.judge import SandboxError
+from .startup import loading
 from .study import KeyProblem, Study, require
 from .study_file import StudyError, load
 from .tasks import TaskInfo, describe
@@ -77,7 +78,7 @@ def without(name: str) -> Iterator[None]:
 def pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[str, list[float]]:
     """pass@k of each problem for each k of `sizes`, by the metric module of this package."""
     # `evaluate` looks for transformers' pipelines, whose import takes longer than most scores.
-    with without("transformers"):
+    with loading(), without("transformers"):
         import evaluate
 
     metric = evaluate.load(str(METRIC))
@@ -181,9 +182,10 @@ def score_words(
 
     A problem's value is the mean over its samples.
     """
-    from .tasks.loading import build
+    with loading():
+        from .tasks.loading import build
 
-    loaded = build(name, folder, num_fewshot=0)
+        loaded = build(name, folder, num_fewshot=0)
     task = loaded.task
     instances = []
     for row in rows:

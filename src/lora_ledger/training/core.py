@@ -21,7 +21,9 @@ from .. import methods
 from ..digests import code_digest
 from ..precision import resolve
 from ..records import digest_json, identity, peak_memory_bytes
+from ..startup import loading
 from ..study import KeyProblem, Study
+from . import liger
 from .batching import Example, plan, read_examples
 
 # What of a setting decides the weights; the rest of it is read by other stages.
@@ -74,6 +76,8 @@ def settings_of(study: Study, job: Job) -> dict[str, Any]:
     shown = method.model_dump(mode="json", exclude=METHOD_KEYS_LEFT_OUT)
     if "alpha" in shown:
         shown["alpha"] = method.resolved_alpha  # type: ignore[union-attr]
+    where = resolve(study.compute)
+    fused = liger.version(where["device"])
     return {
         "model": study.model,
         "setting": {key: setting[key] for key in SETTING_KEYS},
@@ -82,7 +86,8 @@ def settings_of(study: Study, job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "learning_rate": job.rate,
         "threads": study.compute.threads,
-        **resolve(study.compute),
+        **where,
+        **({"liger": fused} if fused else {}),
     }
 
 
@@ -97,12 +102,13 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     Raises ValueError or KeyProblem for data or ranks that cannot be trained with.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-    from datasets import load_from_disk
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    with loading():
+        import torch
+        from datasets import load_from_disk
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
-    from .trainer import Run, fit
+        from .trainer import Run, fit
 
     setting, method = study.settings[job.setting], study.methods[job.method]
     where = resolve(study.compute)
@@ -114,11 +120,12 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
     )
     config = json.loads((job.model / "config.json").read_text("utf-8"))
-    model = AutoModelForCausalLM.from_pretrained(
-        job.model, dtype=torch.float32, attn_implementation="sdpa"
-    )
-    model.config.use_cache = False
-    model = methods.apply(model, method, job.seed)
+    with loading():
+        model = AutoModelForCausalLM.from_pretrained(
+            job.model, dtype=torch.float32, attn_implementation="sdpa"
+        )
+        model.config.use_cache = False
+        model = methods.apply(model, method, job.seed)
     progress, speed = fit(
         model,
         Run(
@@ -194,7 +201,10 @@ def _start(study: Study, job: Job) -> Path | None:
         "code": code_digest(
             "train", tuple(sorted({methods.module_of(one) for one in study.methods.values()}))
         ),
-        "versions": [version(name) for name in ("torch", "transformers", "peft")],
+        "versions": [
+            *(version(name) for name in ("torch", "transformers", "peft")),
+            settings.get("liger"),
+        ],
     }
     return job.starts / f"{digest_json(decides)}.json"
 

@@ -24,7 +24,7 @@ from transformers.trainer_callback import PrinterCallback
 from ..records import write_bytes_atomic
 from ..streams import stream
 from ..study import Optimiser, Schedule
-from . import checkpoints, fast, optimisers
+from . import checkpoints, fast, liger, optimisers
 from .batching import Example, Plan, collate
 from .kernels import Casts
 from .loss import autocast, nats_of_examples
@@ -211,6 +211,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         self.run = run
         self.progress = progress
         casts = fast.install(model, by_hand=run.device == "cpu")
+        if liger.version(run.device):
+            liger.install(model)
         self.watch = _Watch(run, progress, casts)
         arguments = TrainingArguments(
             output_dir=str(run.work),

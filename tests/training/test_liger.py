@@ -1,0 +1,130 @@
+"""Liger's kernels in the training path: when they are taken, and that they change nothing.
+
+Where the packages `liger-kernel` and `triton` are installed, Triton's interpreter runs the kernels
+on the processor, in a process of its own, since it has to be asked for before Triton is imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_ledger.training import fast, liger
+
+from .test_fast import error, examples, gradients, made, plain_loss
+
+INSTALLED = all(importlib.util.find_spec(name) for name in ("liger_kernel", "triton"))
+CASES = [("llama", "full"), ("llama", "lora"), ("llama", "dora"), ("mistral", "full")]
+CASES += [("qwen2", "lora"), ("qwen3", "full")]
+
+
+def test_only_on_cuda_and_where_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liger, "version_of", lambda name: {"liger-kernel": "0.8.5"}[name])
+    assert liger.version("cuda") == "0.8.5"
+    assert liger.version("cpu") is None
+
+    def missing(name: str) -> str:
+        raise liger.PackageNotFoundError(name)
+
+    monkeypatch.setattr(liger, "version_of", missing)
+    assert liger.version("cuda") is None
+
+
+@pytest.mark.skipif(not INSTALLED, reason="liger-kernel and triton are not installed")
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_loss_and_gradients_are_the_plain_ones(kind: str, method: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training.test_liger", kind, method],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "TRITON_INTERPRET": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["called"] == ["RMSNorm", "RoPE", "SwiGLU"]
+    assert found["loss"] == pytest.approx(found["plain"], rel=1e-5)
+    assert found["names"] == found["expected"]
+    assert max(found["errors"].values()) < 1e-5
+
+
+def _compare(kind: str, method: str) -> dict[str, Any]:
+    """Loss and gradients of the plain model, then of the same one with packing and Liger."""
+    from lora_ledger.training.batching import collate
+
+    model, data = made(kind, method), examples(3)
+    plain = plain_loss(model, data)
+    expected = gradients(model, plain)
+    _interpretable()
+    called = _watched()
+    fast.install(model, by_hand=False)
+    liger.install(model)
+    ours = model(**collate(data)).loss
+    found = gradients(model, ours)
+    return {
+        "called": sorted(called),
+        "loss": float(ours.detach()),
+        "plain": float(plain.detach()),
+        "names": sorted(found),
+        "expected": sorted(expected),
+        "errors": {
+            name: error(found[name], expected[name])
+            for name in expected
+            if not name.endswith("k_proj.bias")
+        },
+    }
+
+
+def _interpretable() -> None:
+    """What compiled kernels have and the interpreter lacks: floats that come as fp32 scalars, with
+    the casts that Liger's kernels ask of them, and the device library's reciprocal root."""
+    import numpy as np
+    import triton.language as tl
+    from liger_kernel.ops import rms_norm
+    from triton.runtime import interpreter
+
+    # By name at the time of the call, when the interpreter has replaced it.
+    rms_norm.rsqrt = lambda x: tl.rsqrt(x)
+    original = interpreter._implicit_cvt
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, float):
+            return original(value)
+        handle = interpreter.TensorHandle(np.array([value], np.float32), tl.float32)
+        return tl.tensor(handle, tl.float32)
+
+    interpreter._implicit_cvt = convert
+
+
+def _watched() -> set[str]:
+    """The names of Liger's operations, filled as they are called."""
+    from liger_kernel.ops.rms_norm import LigerRMSNormFunction
+    from liger_kernel.ops.rope import LigerRopeFunction
+    from liger_kernel.ops.swiglu import LigerSiLUMulFunction
+
+    called: set[str] = set()
+    for function, name in (
+        (LigerRMSNormFunction, "RMSNorm"),
+        (LigerRopeFunction, "RoPE"),
+        (LigerSiLUMulFunction, "SwiGLU"),
+    ):
+        original = function.forward
+
+        def watched(*args: Any, _original: Any = original, _name: str = name) -> Any:
+            called.add(_name)
+            return _original(*args)
+
+        function.forward = staticmethod(watched)
+    return called
+
+
+if __name__ == "__main__":
+    print(json.dumps(_compare(*sys.argv[1:])))
