@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import subprocess
 import sys
+import weakref
+from types import ModuleType
 
 import pytest
 
@@ -22,11 +25,15 @@ def test_no_collection_while_loading_and_collection_after() -> None:
     assert gc.isenabled()
     with loading():
         assert not gc.isenabled()
+        sys.modules["a module that is new"] = ModuleType("new")
+    del sys.modules["a module that is new"]
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
 
 
 def test_what_comes_later_is_collected() -> None:
+    """Without anybody asking for it, once enough objects have been made."""
+
     class Node:
         pass
 
@@ -34,8 +41,18 @@ def test_what_comes_later_is_collected() -> None:
         pass
     node = Node()
     node.itself = node  # type: ignore[attr-defined]
+    watch = weakref.ref(node)
     del node
-    assert gc.collect() > 0
+    kept = [[] for _ in range(20 * gc.get_threshold()[0])]  # type: ignore[var-annotated]
+    assert kept
+    assert watch() is None
+
+
+def test_objects_of_a_caller_that_has_the_modules_stay_as_they_are() -> None:
+    gc.unfreeze()
+    with loading():
+        importlib.import_module("json")
+    assert gc.get_freeze_count() == 0
 
 
 def test_an_error_and_a_caller_without_collection_are_left_as_they_are() -> None:

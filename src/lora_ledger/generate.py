@@ -84,15 +84,15 @@ def generate(
 
         started = time.perf_counter()
         task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
-        lm, where = language_model(
-            study,
-            cell,
-            model_dir,
-            trained,
-            batch_size=run.batch_size,
-            seed=seed,
-            ends=("separator", "end_of_response"),
-        )
+    lm, where = language_model(
+        study,
+        cell,
+        model_dir,
+        trained,
+        batch_size=run.batch_size,
+        seed=seed,
+        ends=("separator", "end_of_response"),
+    )
     chosen = task.chosen(run.limit)
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
     references = [task.documents[i]["response"] for i in chosen]

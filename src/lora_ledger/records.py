@@ -35,6 +35,7 @@ PACKAGES = (
     "torch",
     "transformers",
     "peft",
+    "liger-kernel",
     "lm-eval",
     "evaluate",
     "datasets",

@@ -202,13 +202,12 @@ def retain(
         write_bytes_atomic(items, csv_gz(COLUMNS, []))
         return write_record(out, **common, settings=settings, results={}, status="diverged")
 
-    with loading():
-        from .inference.cells import language_model
+    from .inference.cells import language_model
 
-        started = time.perf_counter()
-        lm, where = language_model(
-            study, cell, model_dir, trained, batch_size=study.evaluation.batch_size
-        )
+    started = time.perf_counter()
+    lm, where = language_model(
+        study, cell, model_dir, trained, batch_size=study.evaluation.batch_size
+    )
     loaded = time.perf_counter()
     measured = {name: measure_text(lm, texts[name], what) for name, what in what_texts.items()}
     answered = {

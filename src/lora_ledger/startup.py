@@ -8,19 +8,21 @@ the five seconds that such a job takes to start and to end.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """No garbage is collected in the block, and what is there at its end is left out of every later
-    collection."""
-    enabled = gc.isenabled()
+    """No garbage is collected in the block. Where modules came, what is there at its end is left out
+    of every later collection; a caller that has them already keeps its objects as they are."""
+    enabled, modules = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if len(sys.modules) > modules:
+            gc.freeze()
         if enabled:
             gc.enable()

@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from lora_ledger.study import Study
 from lora_ledger.training import fast, liger
+from lora_ledger.training.core import settings_of, train
 
-from .test_fast import error, examples, gradients, made, plain_loss
+from .test_fast import SIZES, error, examples, gradients, made, plain_loss
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("liger_kernel", "triton"))
 CASES = [("llama", "full"), ("llama", "lora"), ("llama", "dora"), ("mistral", "full")]
@@ -26,15 +28,43 @@ CASES += [("qwen2", "lora"), ("qwen3", "full")]
 
 
 def test_only_on_cuda_and_where_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(liger, "version_of", lambda name: {"liger-kernel": "0.8.5"}[name])
-    assert liger.version("cuda") == "0.8.5"
-    assert liger.version("cpu") is None
+    there = {"liger_kernel", "triton"}
+    monkeypatch.setattr(liger, "find_spec", lambda name: name if name in there else None)
+    assert liger.available("cuda")
+    assert not liger.available("cpu")
+    there.remove("triton")
+    assert not liger.available("cuda")
 
-    def missing(name: str) -> str:
-        raise liger.PackageNotFoundError(name)
 
-    monkeypatch.setattr(liger, "version_of", missing)
-    assert liger.version("cuda") is None
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_takes_them_and_its_settings_say_so(
+    there: bool, monkeypatch: pytest.MonkeyPatch, study: Study, job: Any
+) -> None:
+    installed: list[Any] = []
+    monkeypatch.setattr(liger, "available", lambda device: there)
+    monkeypatch.setattr(liger, "install", installed.append)
+    assert settings_of(study, job("full")).get("kernels") == ("liger" if there else None)
+    train(study, job("full"), "a fingerprint")
+    assert len(installed) == there
+
+
+@pytest.mark.parametrize(("kind", "silu"), [("silu", True), ("gelu", False)])
+def test_an_mlp_with_another_activation_keeps_it(
+    kind: str, silu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Liger's own MLP is SiLU's alone, and is put over any."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.integrations import liger as integration
+
+    asked: dict[str, bool] = {}
+    monkeypatch.setattr(integration, "apply_liger_kernel", lambda model, parts: asked.update(parts))
+    config = AutoConfig.for_model("llama", **SIZES, hidden_act=kind)
+    liger.install(AutoModelForCausalLM.from_config(config))
+    assert asked["swiglu"] is silu
+    assert asked["rope"]
+    assert asked["rms_norm"]
+    assert not asked["cross_entropy"]
+    assert not asked["fused_linear_cross_entropy"]
 
 
 @pytest.mark.skipif(not INSTALLED, reason="liger-kernel and triton are not installed")

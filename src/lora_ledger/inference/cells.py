@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import plan
 from ..catalogue import begin_ids, token_id
+from ..startup import loading
 from ..study import Study
 from .loading import load_cell, load_tokenizer, parts_of
 from .provenance import settle
@@ -41,7 +42,8 @@ def language_model(
         "backend": study.compute.backend,
     }
     source, adapter = parts_of(model_dir, trained)
-    tokenizer = load_tokenizer(source if (source / "tokenizer.json").is_file() else model_dir)
+    with loading():
+        tokenizer = load_tokenizer(source if (source / "tokenizer.json").is_file() else model_dir)
     roles, vocabulary = plan.tokens(study, cell), tokenizer.get_vocab()
     settings: dict[str, Any] = {
         "prefix_id": token_id(vocabulary, "prefix", roles.prefix),
@@ -55,8 +57,10 @@ def language_model(
 
         model: Any = engine(source, model_dir, adapter, where)
         return VllmModel(model, tokenizer, **settings), where
-    from .language_model import LedgerModel
+    # Not around vLLM, whose engine may be a fork of this process and would never collect.
+    with loading():
+        from .language_model import LedgerModel
 
-    precision: Any = where["precision"]
-    model, tokenizer = load_cell(model_dir, trained, precision, where["device"])
+        precision: Any = where["precision"]
+        model, tokenizer = load_cell(model_dir, trained, precision, where["device"])
     return LedgerModel(model, tokenizer, **settings), where

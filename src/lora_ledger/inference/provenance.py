@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_ledger.records import read_record
+from lora_ledger.startup import loading
 from lora_ledger.study import Compute
 
 
@@ -22,7 +23,8 @@ def status(trained: Path | None) -> Literal["complete", "diverged"]:
 
 def settle(compute: Compute) -> dict[str, str]:
     """Device and precision as `precision.resolve` has them, with torch's thread count set."""
-    import torch
+    with loading():
+        import torch
 
     from lora_ledger.precision import resolve
 

@@ -77,7 +77,7 @@ def settings_of(study: Study, job: Job) -> dict[str, Any]:
     if "alpha" in shown:
         shown["alpha"] = method.resolved_alpha  # type: ignore[union-attr]
     where = resolve(study.compute)
-    fused = liger.version(where["device"])
+    kernels = {"kernels": "liger"} if liger.available(where["device"]) else {}
     return {
         "model": study.model,
         "setting": {key: setting[key] for key in SETTING_KEYS},
@@ -87,7 +87,7 @@ def settings_of(study: Study, job: Job) -> dict[str, Any]:
         "learning_rate": job.rate,
         "threads": study.compute.threads,
         **where,
-        **({"liger": fused} if fused else {}),
+        **kernels,
     }
 
 
@@ -203,7 +203,7 @@ def _start(study: Study, job: Job) -> Path | None:
         ),
         "versions": [
             *(version(name) for name in ("torch", "transformers", "peft")),
-            settings.get("liger"),
+            settings.get("kernels"),
         ],
     }
     return job.starts / f"{digest_json(decides)}.json"

@@ -7,34 +7,30 @@ user's own install and no dependency.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
+from importlib.util import find_spec
 from typing import Any
 
-PARTS = {
-    "rope": True,
-    "rms_norm": True,
-    "swiglu": True,
-    "cross_entropy": False,
-    "fused_linear_cross_entropy": False,
-}
 
-
-def version(device: str) -> str | None:
-    """The version that trains on this device; None where there is no CUDA or no Liger."""
-    if device != "cuda":
-        return None
-    try:
-        return version_of("liger-kernel")
-    except PackageNotFoundError:
-        return None
+def available(device: str) -> bool:
+    """Whether these kernels train on this device: on CUDA, where Liger and Triton are installed."""
+    return device == "cuda" and all(find_spec(name) for name in ("liger_kernel", "triton"))
 
 
 def install(model: Any) -> None:
     """Replace the modules' `forward`; architectures that Liger does not know stay as they are.
 
-    The rotary embedding is replaced in transformers' module, for the rest of the process.
+    It changes more than this model: Liger puts its rotary embedding and its classes into
+    transformers' module of the architecture, for the rest of the process.
     """
+    from torch import nn
+    from transformers.activations import SiLUActivation
     from transformers.integrations.liger import apply_liger_kernel
 
-    apply_liger_kernel(model, PARTS)
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    # Liger's MLP has SiLU whatever the model's own activation is.
+    silu = all(
+        isinstance(layer.mlp.act_fn, nn.SiLU | SiLUActivation)
+        for layer in base.get_decoder().layers
+    )
+    parts = {"rope": True, "rms_norm": True, "swiglu": silu}
+    apply_liger_kernel(base, {**parts, "cross_entropy": False, "fused_linear_cross_entropy": False})

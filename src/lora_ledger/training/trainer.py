@@ -211,7 +211,7 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         self.run = run
         self.progress = progress
         casts = fast.install(model, by_hand=run.device == "cpu")
-        if liger.version(run.device):
+        if liger.available(run.device):
             liger.install(model)
         self.watch = _Watch(run, progress, casts)
         arguments = TrainingArguments(
