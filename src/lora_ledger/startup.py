@@ -15,8 +15,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """No garbage is collected in the block. Where modules came, what is there at its end is left out
-    of every later collection; a caller that has them already keeps its objects as they are."""
+    """No garbage is collected in the block.
+
+    Where modules came, what is there at its end is left out of every later collection; a caller
+    that has them already keeps its objects as they are.
+    """
     enabled, modules = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
