@@ -24,7 +24,7 @@ BENCH_PACKED := cpt=results/quickstart/packed/code-cpt ift=results/instruct/pack
 .PHONY: results bench test check lock clean
 
 results: $(READY)
-	@$(BIN)/python -m lora_ledger.alone $(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
+	@$(BIN)/python -m lora_ledger.scheduling.lock $(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
 	@$(BIN)/ledger show --study $(STUDY)
 
 bench: $(READY)

@@ -20,17 +20,17 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from lora_ledger.records.atomic import write_text_atomic
 from tqdm import tqdm
 
-from lora_ledger import plan
 from lora_ledger.catalogue import begin_ids, token_id
-from lora_ledger.generate import generation_settings
+from lora_ledger.data.tasks.loading import Loaded, build
 from lora_ledger.inference.language_model import LedgerModel
-from lora_ledger.inference.loading import load_cell
-from lora_ledger.records import write_text_atomic
-from lora_ledger.study import Study
-from lora_ledger.study_file import load
-from lora_ledger.tasks.loading import Loaded, build
+from lora_ledger.inference.weights import load_cell
+from lora_ledger.stages.generate import generation_settings
+from lora_ledger.study import cells
+from lora_ledger.study.file import load
+from lora_ledger.study.schema import Study
 
 NATS = 1e-3
 """Largest difference of a summed log-likelihood that counts as equal, in nats."""
@@ -63,7 +63,7 @@ def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[LedgerModel,
 def task_of(study: Study, out: Path, run: str, items: int) -> tuple[Loaded, list[int]]:
     """The task as the stages render it, and the places of its first chosen items."""
     what = study.evaluation.generate.get(run) or study.evaluation.choices[run]
-    info = plan.task_of(study, run)
+    info = cells.task_of(study, run)
     kwargs = generation_settings(what) if run in study.evaluation.generate else None
     folder = out / "data" / info.corpus
     task = build(info.name, folder, what.num_fewshot, kwargs, corpus=info.corpus)

@@ -51,12 +51,12 @@ WORKLOADS = {
 
 def requests_of(study: Any, workload: Workload, items: int) -> list[Any]:
     """The rendered requests of the first chosen items of each run."""
-    from lora_ledger import plan
-    from lora_ledger.tasks.loading import build
+    from lora_ledger.data.tasks.loading import build
+    from lora_ledger.study import cells
 
     found = []
     for run in workload.runs:
-        info = plan.task_of(study, run)
+        info = cells.task_of(study, run)
         kwargs = None
         if run in study.evaluation.generate:
             kwargs = {"do_sample": False, "max_gen_toks": workload.max_gen_toks}
@@ -72,7 +72,7 @@ def requests_of(study: Any, workload: Workload, items: int) -> list[Any]:
 def back_end(study: Any, who: str, precision: str, batch_size: int) -> Any:
     """Ours or lm-eval's over the study's untouched model; both end a text at eos alone."""
     from lora_ledger.catalogue import begin_ids, token_id
-    from lora_ledger.inference.loading import load_cell
+    from lora_ledger.inference.weights import load_cell
 
     folder = Path("results") / study.name / "models" / study.model
     if who == "hf":
@@ -105,7 +105,7 @@ def child(args: argparse.Namespace) -> None:
     """Answer one workload once; the last line of the output is what it took."""
     import torch
 
-    from lora_ledger.study_file import load
+    from lora_ledger.study.file import load
 
     torch.set_num_threads(args.threads)
     study, workload = load(args.study), WORKLOADS[args.child]

@@ -25,7 +25,7 @@ from sandbox_container import Container
 
 from lora_ledger.sandbox import proof
 from lora_ledger.sandbox.__main__ import human_eval
-from lora_ledger.sandbox.judge import Problem, Sandbox
+from lora_ledger.sandbox.client import Problem, Sandbox
 
 KINDS = {
     "values that lie": "always_equal code_injection cyclic_value deep_value lying_class "

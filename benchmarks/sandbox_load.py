@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sandbox_mutants import mutants
 
 from lora_ledger.sandbox.__main__ import human_eval
+from lora_ledger.sandbox.client import Problem, Sandbox, Verdict
 from lora_ledger.sandbox.confine import Limits
-from lora_ledger.sandbox.judge import Problem, Sandbox, Verdict
 
 SLOW = """import time
 def f():

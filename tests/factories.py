@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lora_ledger.plan import BASE, Cell, cells
-from lora_ledger.records import Record, write_record
-from lora_ledger.statistics import pass_at_k
-from lora_ledger.study import Study
+from lora_ledger.analysis.statistics import pass_at_k
+from lora_ledger.records.record import Record, write_record
+from lora_ledger.study.cells import BASE, Cell, cells
+from lora_ledger.study.schema import Study
 
 CORPUS = {
     "type": "corpus",

@@ -13,27 +13,28 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from lora_ledger import catalogue, study
-from lora_ledger.study import Study
-from lora_ledger.study_file import _Loader
+from lora_ledger import catalogue
+from lora_ledger.study import schema
+from lora_ledger.study.file import _Loader
+from lora_ledger.study.schema import Study
 
 KEYS = Path("config/README.md")
 DOCUMENTS = [*Path().glob("*.md"), KEYS, *Path("docs").glob("*.md")]
 SECTIONS: dict[str, list[type[BaseModel]]] = {
-    "Top level": [study.Study],
-    "compute": [study.Compute],
-    "compute.precision": [study.Precision],
-    "settings.<name>": [study.Setting],
-    "settings.<name>.optimiser": [study.Optimiser],
-    "settings.<name>.schedule": [study.Schedule],
-    "methods.<name>": [study.LoraMethod, study.FullMethod, study.FullLinearMethod],
-    "budgets.<name>": [study.Budget],
-    "evaluation": [study.Evaluation],
-    "evaluation.generate.<name>": [study.TaskRun],
-    "evaluation.texts.<name>": [study.RetainText],
-    "evaluation.choices.<name>": [study.RetainChoices],
-    "others.<name>": [study.Other],
-    "contamination": [study.Permission],
+    "Top level": [schema.Study],
+    "compute": [schema.Compute],
+    "compute.precision": [schema.Precision],
+    "settings.<name>": [schema.Setting],
+    "settings.<name>.optimiser": [schema.Optimiser],
+    "settings.<name>.schedule": [schema.Schedule],
+    "methods.<name>": [schema.LoraMethod, schema.FullMethod, schema.FullLinearMethod],
+    "budgets.<name>": [schema.Budget],
+    "evaluation": [schema.Evaluation],
+    "evaluation.generate.<name>": [schema.TaskRun],
+    "evaluation.texts.<name>": [schema.RetainText],
+    "evaluation.choices.<name>": [schema.RetainChoices],
+    "others.<name>": [schema.Other],
+    "contamination": [schema.Permission],
     "catalogue.<name>, of type model": [catalogue.ModelEntry],
     "catalogue.<name>.tokens": [catalogue.TokenRoles],
     "catalogue.<name>, of type corpus": [catalogue.CorpusEntry],
@@ -137,7 +138,7 @@ def test_examples_of_the_study_file_are_valid(tmp_path: Path) -> None:
     smallest, own = (yaml.load(text, Loader=_Loader) for text in fenced)
     own["catalogue"]["my-model"]["source"]["path"] = str(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(study_config()), "utf-8")
-    from lora_ledger.study_file import parse
+    from lora_ledger.study.file import parse
 
     assert parse(json.dumps(smallest)).name == "mine"
     assert parse(json.dumps({**smallest, **own})).corpus_entry("my-notes").content == "text"

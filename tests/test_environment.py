@@ -41,7 +41,10 @@ def test_stages_without_torch_import_none() -> None:
     import subprocess
     import sys
 
-    modules = "study_file plan records digests fetch prepare select tabulate figures cli diversity"
+    modules = (
+        "study.file study.cells records.record scheduling.digests stages.fetch stages.prepare "
+        "stages.select stages.tabulate stages.figures cli.main stages.diversity"
+    )
     code = "import sys\n" + "\n".join(f"import lora_ledger.{m}" for m in modules.split())
     code += "\nsys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_ledger import plan
-from lora_ledger.records import read_record
-from lora_ledger.study_file import load
+from lora_ledger.records.record import read_record
+from lora_ledger.study import cells
+from lora_ledger.study.file import load
 
 PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "envs")
 
@@ -64,7 +64,7 @@ def test_every_stage_left_what_it_should(finished: Path) -> None:
         for form in ("csv", "md", "tex"):
             assert (out / f"tables/{table}.{form}").stat().st_size > 200
     assert (out / "figures/learning-forgetting.png").stat().st_size > 5000
-    for cell in plan.cells(study):
+    for cell in cells.cells(study):
         record = read_record(out / f"train/{cell.label}/record.json")
         assert record.status == "complete"
         assert record.science.settings["seed"] == cell.seed
@@ -102,7 +102,7 @@ def test_a_line_in_training_re_runs_training_and_what_follows(finished: Path) ->
     study = load("smoke")
     found = jobs(finished)
     path.write_text(before)
-    expected = plan.jobs(study)
+    expected = cells.jobs(study)
     assert found["train"] == expected["train"]
     assert found["tune"] == expected["tune"]
     assert found["retain"] >= expected["train"]

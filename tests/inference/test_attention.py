@@ -285,8 +285,8 @@ def test_the_kernel_of_torch_agrees() -> None:
 
 
 def test_the_scheduler_counts_what_a_pass_may_hold() -> None:
-    from lora_ledger import resources
     from lora_ledger.inference import decoding, likelihood
+    from lora_ledger.scheduling import resources
 
     assert resources.PACKED_TOKENS == likelihood.TOKENS == decoding.PREFILL
     assert resources.SCORED_POSITIONS == likelihood.POSITIONS

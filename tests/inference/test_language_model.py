@@ -12,7 +12,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from lora_ledger.inference.language_model import LedgerModel
-from lora_ledger.inference.loading import load_tokenizer, load_weights
+from lora_ledger.inference.weights import load_tokenizer, load_weights
 
 PREFIX = 0
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}

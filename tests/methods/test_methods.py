@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_ledger import methods
-from lora_ledger.study import FullLinearMethod, FullMethod, LoraMethod
+from lora_ledger.study.schema import FullLinearMethod, FullMethod, LoraMethod
 
 RATES = {"learning_rates": (1e-3,)}
 SMOLLM2 = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_ledger.sandbox.client import Problem, Sandbox, SandboxError, Verdict
 from lora_ledger.sandbox.confine import Limits
-from lora_ledger.sandbox.judge import Problem, Sandbox, SandboxError, Verdict
 
 QUICK = Limits(memory_bytes=2**29, cpu_seconds=1, own_seconds=1.5, tests_seconds=1.0)
 

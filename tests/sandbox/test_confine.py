@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lora_ledger.sandbox import confine, landlock, mounts, probes, proof, seccomp
-from lora_ledger.sandbox.judge import Problem, Sandbox, SandboxError, judge_all
+from lora_ledger.sandbox.client import Problem, Sandbox, SandboxError, judge_all
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 DENY, NOSYS = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
@@ -182,7 +182,7 @@ def test_an_ordinary_user_has_the_same_level(tmp_path_factory: pytest.TempPathFa
         "import sys\n"
         f"sys.path.insert(0, {str(source)!r})\n"
         "assert sys.version_info >= (3, 11), 'old'\n"
-        "from lora_ledger.sandbox.judge import Sandbox\n"
+        "from lora_ledger.sandbox.client import Sandbox\n"
         "with Sandbox(1, 0) as one:\n"
         "    print(one.confinement.level, one.confinement.layers['identity'])\n"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_ledger.sandbox import mbpp, proof
-from lora_ledger.sandbox.judge import Problem, Sandbox
+from lora_ledger.sandbox.client import Problem, Sandbox
 
 NODE = "class Node:\n    def __init__(self, v):\n        self.v, self.left = v, None\n"
 DEPTH = NODE + "def depth(n):\n    return 0 if n is None else 1 + depth(n.left)\n"

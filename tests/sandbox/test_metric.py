@@ -9,7 +9,7 @@ import evaluate
 import pytest
 
 from lora_ledger import metrics
-from lora_ledger.sandbox.judge import Sandbox
+from lora_ledger.sandbox.client import Sandbox
 
 REFERENCE = {
     "prompt": "def twice(x):\n    '''2 x'''\n",

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lora_ledger.sandbox import proof, seccomp
+from lora_ledger.sandbox.client import Problem, Sandbox, SandboxError
 from lora_ledger.sandbox.confine import Limits
-from lora_ledger.sandbox.judge import Problem, Sandbox, SandboxError
 
 PAIR = Problem(
     "def twice(x):\n    '''2 x'''\n",

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from lora_ledger.study import Budget
+from lora_ledger.study.schema import Budget
 from lora_ledger.training.batching import Example, Plan, collate, in_batches, plan
 
 

@@ -13,11 +13,10 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_ledger import methods
-from lora_ledger.study import FullMethod, LoraMethod
+from lora_ledger.study.schema import FullMethod, LoraMethod
 from lora_ledger.training import attention, fast, kernels
 from lora_ledger.training.batching import Example, collate
-
-from .conftest import rows
+from tiny_study import rows
 
 LORA = {"rank": 4, "dropout": 0.0, "learning_rates": (1e-3,), "kind": "lora"}
 METHODS: dict[str, Any] = {

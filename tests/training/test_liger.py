@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from lora_ledger.study import Study
+from lora_ledger.study.schema import Study
 from lora_ledger.training import fast, liger
-from lora_ledger.training.core import settings_of, train
+from lora_ledger.training.run import settings_of, train
 
 from .test_fast import SIZES, error, examples, gradients, made, plain_loss
 

@@ -14,8 +14,7 @@ from lora_ledger.training import fast
 from lora_ledger.training.batching import Example
 from lora_ledger.training.kernels import Casts
 from lora_ledger.training.loss import nats_of_examples, summed_nats, token_nats
-
-from .conftest import rows
+from tiny_study import rows
 
 
 def by_hand(model: Any, example: Example) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lora_ledger.study import Optimiser
+from lora_ledger.study.schema import Optimiser
 from lora_ledger.training.optimisers import DecoupledLionW, build
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from lora_ledger.records import Record
-from lora_ledger.study import Study
-from lora_ledger.train import train
+from lora_ledger.records.record import Record
+from lora_ledger.stages.train import train
+from lora_ledger.study.schema import Study
 from lora_ledger.training import checkpoints
-from lora_ledger.training.core import Job
-from lora_ledger.training.trainer import CellTrainer
+from lora_ledger.training.loop import CellTrainer
+from lora_ledger.training.run import Job
 
 # 600 tokens at 4 x 31 a step are 5 steps, with checkpoints after steps 2 and 4.
 MICRO_BATCHES = 2
@@ -132,7 +132,7 @@ def test_a_finished_run_is_not_done_again(
     study: Study, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = train(study, job("lora"), tmp_path / "out")
-    monkeypatch.setattr("lora_ledger.train.run_training", die)
+    monkeypatch.setattr("lora_ledger.stages.train.run_training", die)
     assert train(study, job("lora"), tmp_path / "out") == first
 
 

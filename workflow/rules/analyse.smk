@@ -25,7 +25,7 @@ rule diversity:
         "diversity of {wildcards.run} for {wildcards.cell}"
     shell:
         """
-        python -m lora_ledger.diversity \
+        python -m lora_ledger.stages.diversity \
             --study "$LEDGER_STUDY" \
             --cell {wildcards.cell} \
             --run {wildcards.run} \

@@ -1,7 +1,7 @@
 # Functions of wildcards that several rules use.
 
 RETAINED = {name: text.corpus for name, text in STUDY.evaluation.texts.items()}
-CHOSEN = {name: plan.task_of(STUDY, name).corpus for name in STUDY.evaluation.choices}
+CHOSEN = {name: cells.task_of(STUDY, name).corpus for name in STUDY.evaluation.choices}
 
 
 def digests(stage):
@@ -14,18 +14,18 @@ def digests(stage):
 
 def trained(wildcards):
     """The record of the cell's weights; nothing for the untouched model."""
-    folder = plan.folder(wildcards.cell)
+    folder = cells.folder(wildcards.cell)
     return f"{OUT}/{folder}/record.json" if folder else []
 
 
 def permitted(wildcards):
     """The gate that a trained cell's corpus must pass before the cell is asked anything."""
-    cell = plan.cell(STUDY, wildcards.cell)
+    cell = cells.cell(STUDY, wildcards.cell)
     return ancient(f"{OUT}/gate/{cell.setting}.json") if cell else []
 
 
 def trained_flag(wildcards):
-    folder = plan.folder(wildcards.cell)
+    folder = cells.folder(wildcards.cell)
     return f"--trained {OUT}/{folder}" if folder else ""
 
 
@@ -40,35 +40,35 @@ def overlaps(wildcards):
     corpus = STUDY.settings[wildcards.setting].corpus
     return expand(
         f"{OUT}/contaminate/{corpus}/{{run}}.json",
-        run=plan.gated(STUDY, wildcards.setting),
+        run=cells.gated(STUDY, wildcards.setting),
     )
 
 
 def seed_flag(wildcards):
-    found = plan.cell(STUDY, wildcards.cell)
+    found = cells.cell(STUDY, wildcards.cell)
     return found.seed if found else STUDY.seeds[0]
 
 
 def selected(wildcards):
     """The selection that decides the cell's rate; nothing where the study gives the rate."""
-    chosen = plan.selection(STUDY, wildcards.setting, wildcards.method)
+    chosen = cells.selection(STUDY, wildcards.setting, wildcards.method)
     return f"{OUT}/select/{chosen[0]}/{chosen[1]}.json" if chosen else []
 
 
 def task_data(wildcards):
-    return f"{OUT}/data/{plan.task_of(STUDY, wildcards.run).corpus}/record.json"
+    return f"{OUT}/data/{cells.task_of(STUDY, wildcards.run).corpus}/record.json"
 
 
 def local_files(wildcards):
     """The user's own files behind a catalogue entry, so that an edit re-runs what reads them."""
     names = dict(wildcards)
     entry = names.get("model") or names.get("corpus") or ""
-    return plan.local_files(STUDY, entry=entry, other=names.get("other", ""))
+    return cells.local_files(STUDY, entry=entry, other=names.get("other", ""))
 
 
 onstart:
     try:
-        wanted = check_available(plan.sources(STUDY, Path(OUT)))
+        wanted = check_available(cells.sources(STUDY, Path(OUT)))
     except SourceError as error:
         raise WorkflowError(
             f"nothing was started, since sources are missing:\n{error}"

@@ -27,7 +27,7 @@ rule contaminate:
         "contaminate: {wildcards.run} in {wildcards.corpus}"
     shell:
         """
-        python -m lora_ledger.contaminate \
+        python -m lora_ledger.stages.contaminate \
             --study "$LEDGER_STUDY" \
             --corpus {wildcards.corpus} \
             --run {wildcards.run} \
@@ -58,7 +58,7 @@ rule gate:
         "gate: may {wildcards.setting} be trained?"
     shell:
         """
-        python -m lora_ledger.gate \
+        python -m lora_ledger.stages.gate \
             --setting {wildcards.setting} \
             --out {output.record:q} \
             --reports {input.reports:q} \

@@ -31,7 +31,7 @@ rule generate:
         "generate {wildcards.run} for {wildcards.cell}"
     shell:
         """
-        python -m lora_ledger.generate \
+        python -m lora_ledger.stages.generate \
             --study "$LEDGER_STUDY" \
             --run {wildcards.run} \
             --cell {wildcards.cell} \
@@ -69,7 +69,7 @@ rule score:
         "score {wildcards.run} of {wildcards.cell}"
     shell:
         """
-        python -m lora_ledger.score \
+        python -m lora_ledger.stages.score \
             --study "$LEDGER_STUDY" \
             --run {wildcards.run} \
             --cell {wildcards.cell} \

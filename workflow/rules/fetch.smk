@@ -24,7 +24,7 @@ rule fetch_model:
         "fetch model {wildcards.model}"
     shell:
         """
-        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.fetch \
+        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.stages.fetch \
             --study "$LEDGER_STUDY" \
             --model {wildcards.model} \
             --out {params.out:q} \
@@ -54,7 +54,7 @@ rule fetch_corpus:
         "fetch corpus {wildcards.corpus}"
     shell:
         """
-        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.fetch \
+        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.stages.fetch \
             --study "$LEDGER_STUDY" \
             --corpus {wildcards.corpus} \
             --out {params.out:q} \
@@ -86,7 +86,7 @@ rule fetch_other:
         "fetch {wildcards.other}, somebody else's model"
     shell:
         """
-        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.fetch \
+        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.stages.fetch \
             --study "$LEDGER_STUDY" \
             --other {wildcards.other} \
             --model {params.model:q} \

@@ -26,7 +26,7 @@ rule prepare:
         "prepare {wildcards.setting}"
     shell:
         """
-        python -m lora_ledger.prepare \
+        python -m lora_ledger.stages.prepare \
             --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --model {params.model:q} \

@@ -1,23 +1,23 @@
 # Tables and figures from all records of the study.
 # in: every record    out: tables/, figures/
 
-SCORED = list(plan.scored(STUDY))
+SCORED = list(cells.scored(STUDY))
 
 
 rule tabulate:
     input:
-        train=[f"{OUT}/train/{cell.label}/record.json" for cell in plan.cells(STUDY)],
-        retain=[f"{OUT}/retain/{label}.json" for label in plan.labels(STUDY)],
+        train=[f"{OUT}/train/{cell.label}/record.json" for cell in cells.cells(STUDY)],
+        retain=[f"{OUT}/retain/{label}.json" for label in cells.labels(STUDY)],
         score=[f"{OUT}/score/{run}/{label}.json" for run, label in SCORED],
         diversity=[
             f"{OUT}/diversity/{run}/{label}.json"
             for run, label in SCORED
             if STUDY.evaluation.generate[run].diversity
         ],
-        select=[f"{OUT}/select/{s}/{m}.json" for s, m in plan.all_tuned(STUDY)],
+        select=[f"{OUT}/select/{s}/{m}.json" for s, m in cells.all_tuned(STUDY)],
         # A setting that its gate refuses has no tables, whatever an earlier run left.
         gate=[f"{OUT}/gate/{setting}.json" for setting in STUDY.settings],
-        contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in plan.pairs(STUDY)],
+        contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in cells.pairs(STUDY)],
     output:
         record=f"{OUT}/tables/record.json",
         tables=expand(
@@ -41,7 +41,7 @@ rule tabulate:
         "tabulate"
     shell:
         """
-        python -m lora_ledger.tabulate \
+        python -m lora_ledger.stages.tabulate \
             --study "$LEDGER_STUDY" \
             --train {input.train:q} \
             --retain {input.retain:q} \
@@ -62,7 +62,7 @@ rule figures:
         record=f"{OUT}/figures/record.json",
         figures=expand(
             f"{OUT}/figures/{{name}}.{{form}}",
-            name=plan.figures(STUDY),
+            name=cells.figures(STUDY),
             form=["svg", "png"],
         ),
     log:
@@ -82,7 +82,7 @@ rule figures:
         "figures"
     shell:
         """
-        python -m lora_ledger.figures \
+        python -m lora_ledger.stages.figures \
             --study "$LEDGER_STUDY" \
             --tables {params.tables:q} \
             --out {params.out:q} \

@@ -34,7 +34,7 @@ rule retain:
         "retain of {wildcards.cell}"
     shell:
         """
-        python -m lora_ledger.retain \
+        python -m lora_ledger.stages.retain \
             --study "$LEDGER_STUDY" \
             --cell {wildcards.cell} \
             --model {params.model:q} \

@@ -34,7 +34,7 @@ rule train:
         "train {wildcards.setting} {wildcards.method} {wildcards.budget}, seed {wildcards.seed}"
     shell:
         """
-        python -m lora_ledger.train \
+        python -m lora_ledger.stages.train \
             --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --method {wildcards.method} \

@@ -29,7 +29,7 @@ rule tune:
         "tune {wildcards.setting} {wildcards.method}, rate {wildcards.index}"
     shell:
         """
-        python -m lora_ledger.tune \
+        python -m lora_ledger.stages.tune \
             --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --method {wildcards.method} \
@@ -66,7 +66,7 @@ rule select:
         "select the rate of {wildcards.setting} {wildcards.method}"
     shell:
         """
-        python -m lora_ledger.select \
+        python -m lora_ledger.stages.select \
             --setting {wildcards.setting} \
             --method {wildcards.method} \
             --out {output.record:q} \

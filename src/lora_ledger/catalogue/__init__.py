@@ -125,7 +125,7 @@ class CorpusEntry(Frozen):
 
     type: Literal["corpus"]
     title: str
-    reader: str = Field(description="The module in `lora_ledger.corpora` that reads it.")
+    reader: str = Field(description="The module in `lora_ledger.data.corpora` that reads it.")
     content: Literal["text", "pairs", "problems", "choices", "passages"] = Field(
         description="text: documents; pairs: prompt and response; problems: prompts with tests or "
         "an answer; choices: a context with several endings; passages: a context with its one "

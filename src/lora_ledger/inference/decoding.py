@@ -18,10 +18,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lora_ledger.inference.attention import Cached, Packed, Segment, states
-from lora_ledger.inference.likelihood import judge
-from lora_ledger.inference.sampling import Sampling, choose
-from lora_ledger.inference.slots import Slots
+from .attention import Cached, Packed, Segment, states
+from .likelihood import judge
+from .sampling import Sampling, choose
+from .slots import Slots
 
 Finish = Literal["stop", "length", "end"]
 # Tokens of prompts and references that are filled in at once.

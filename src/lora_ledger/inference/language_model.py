@@ -19,10 +19,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from lora_ledger.inference import in_place, prepacked
-from lora_ledger.inference.decoding import Completion, Prompt, generate
-from lora_ledger.inference.likelihood import score
-from lora_ledger.inference.sampling import Sampling, uniforms
+from . import in_place, prepacked
+from .decoding import Completion, Prompt, generate
+from .likelihood import score
+from .sampling import Sampling, uniforms
 
 
 @register_model("lora-ledger")

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lora_ledger.inference.attention import Packed, Segment, states
-from lora_ledger.inference.sampling import mass
+from .attention import Packed, Segment, states
+from .sampling import mass
 
 Pair = tuple[list[int], list[int]]
 # Scored positions whose logits exist at once: 256 x 49,152 in bf16 is 25 MB. With fewer the product

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lora_ledger.inference.attention import Cached
+from .attention import Cached
 
 # A cache grows by so many columns at a time, and shrinks when twice as many are free.
 COLUMNS = 64

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from ..study import FullLinearMethod, FullMethod, LoraMethod
+from lora_ledger.study.schema import FullLinearMethod, FullMethod, LoraMethod
 
 AnyMethod = FullMethod | FullLinearMethod | LoraMethod
 

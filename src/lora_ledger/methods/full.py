@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import architecture
-from ..study import FullMethod
+from lora_ledger.models import architecture
+from lora_ledger.study.schema import FullMethod
 
 ARTEFACT = "model"
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.jinja", "*.model")

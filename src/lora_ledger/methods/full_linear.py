@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import architecture
-from ..study import FullLinearMethod
+from lora_ledger.models import architecture
+from lora_ledger.study.schema import FullLinearMethod
+
 from . import full
 
 ARTEFACT = full.ARTEFACT

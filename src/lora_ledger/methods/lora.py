@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import architecture
-from ..streams import stream
-from ..study import LoraMethod
+from lora_ledger.common.seeds import stream
+from lora_ledger.models import architecture
+from lora_ledger.study.schema import LoraMethod
 
 ARTEFACT = "adapter"
 WEIGHTS = "adapter_model.safetensors"

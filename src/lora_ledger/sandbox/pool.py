@@ -26,7 +26,7 @@ from typing import Any
 
 from . import confine
 from .confine import Limits
-from .zygote import command, environment
+from .forkserver import command, environment
 
 START_SECONDS = 120.0
 # The longest message that may wait in the pipe while a judge is at another: Linux holds 64 KiB.
@@ -100,7 +100,7 @@ class Judge:
 
     def _start(self) -> None:
         self.process = subprocess.Popen(
-            command("trial", "main"),
+            command("judge", "main"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

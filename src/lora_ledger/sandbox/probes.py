@@ -98,7 +98,7 @@ def probe(planted: str) -> dict[str, str]:
         "environment: input": held(os.read(0, 1) == b""),
         "process: session of its own": held(os.getsid(0) == os.getpid()),
         "process: empty folder": held(len(outcome(lambda: list(Path().iterdir()))) < 12),
-        "process: no tests in memory": held("lora_ledger.sandbox.trial" not in sys.modules),
+        "process: no tests in memory": held("lora_ledger.sandbox.judge" not in sys.modules),
         "seccomp: fork": outcome(fork),
         "seccomp: socket": outcome(socket.socket),
         "seccomp: signal": outcome(lambda: os.kill(os.getpid(), 0)),

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .client import Confinement, Problem, Sandbox, SandboxError, Verdict
 from .confine import Limits
-from .judge import Confinement, Problem, Sandbox, SandboxError, Verdict
 
 # By the mark of a cheat, the level that stops it.
 STOPPED = {"# Landlock:": 3, "# seccomp:": 2}

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..plan import BASE, Cell
+from lora_ledger.study.cells import BASE, Cell
+
 from .document import Column, Value
 from .evidence import Evidence
 

@@ -7,7 +7,8 @@ what identifies a result.
 
 from __future__ import annotations
 
-from ..records import Record
+from lora_ledger.records.record import Record
+
 from .arms import ARM, DIVERGED
 from .document import Column, Section, Table, Value
 from .evidence import Evidence

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..statistics import Interval
+from lora_ledger.analysis.statistics import Interval
 
 Value = str | int | float | Interval | None
 NONE = "–"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..plan import OTHER, Cell, cells, labels
-from ..records import Record, read_record
-from ..study import Study, nearest
+from lora_ledger.records.record import Record, read_record
+from lora_ledger.study.cells import OTHER, Cell, cells, labels
+from lora_ledger.study.schema import Study, nearest
 
 
 class EvidenceError(ValueError):

@@ -15,9 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..plan import BASE, Cell
-from ..records import Record
-from ..statistics import (
+from lora_ledger.analysis.statistics import (
     Array,
     Interval,
     Resampling,
@@ -27,6 +25,9 @@ from ..statistics import (
     stratified_ratio,
     wilson,
 )
+from lora_ledger.records.record import Record
+from lora_ledger.study.cells import BASE, Cell
+
 from .evidence import Evidence, EvidenceError
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
-from ..streams import stream
-from ..study import Budget
+from lora_ledger.common.seeds import stream
+from lora_ledger.study.schema import Budget
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..study import Optimiser
+from lora_ledger.study.schema import Optimiser
 
 
 class DecoupledLionW(torch.optim.Optimizer):

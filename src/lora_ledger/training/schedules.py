@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..study import Schedule
+from lora_ledger.study.schema import Schedule
 
 
 def multiplier(schedule: Schedule, step: int, total: int) -> float:

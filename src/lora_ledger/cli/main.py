@@ -1,0 +1,98 @@
+"""`ledger`: the command line for people.
+
+In: the files that a run left in `results/`. Out: what stands in the terminal, and an exit status:
+0 when something was shown, 1 when there was nothing, 2 for a wrong command or file.
+It runs no stage, loads no model and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .show import fail, print_tables, terminal
+
+RESULTS = Path("results")
+DEFAULT_STUDY = "quickstart"
+NOT_RUNS = ("pinned", "published")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="ledger", description="Look at what a study found.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="print a study's tables and where its files are")
+    place = show.add_mutually_exclusive_group()
+    place.add_argument("folder", nargs="?", type=Path, help="results folder of a study")
+    place.add_argument("--study", help=f"name or file of a study (default: {DEFAULT_STUDY})")
+    show.set_defaults(run=_show)
+    args = parser.parse_args(argv)
+    try:
+        status: int = args.run(args)
+    except (ValueError, KeyError, OSError) as error:
+        fail(str(error))
+        return 2
+    return status
+
+
+def _show(args: argparse.Namespace) -> int:
+    folder = args.folder or RESULTS / study_name(args.study or DEFAULT_STUDY)
+    return show_results(folder, args.study or folder.name)
+
+
+def study_name(name_or_path: str) -> str:
+    """The name that a study goes by; a file is read for its `name` and not otherwise checked."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        return name_or_path
+    import yaml
+
+    content = yaml.safe_load(path.read_text("utf-8"))
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        raise ValueError(f"{path}: found no `name`, expected a study file")
+    return str(content["name"])
+
+
+def show_results(folder: Path, study: str) -> int:
+    """Print the tables of a results folder, then where everything lies."""
+    console = terminal()
+    path = folder / "tables" / "record.json"
+    if not path.is_file():
+        console.print(f"There are no tables in {folder} yet. To make them:", soft_wrap=True)
+        console.print(f"  make results STUDY={study}", soft_wrap=True)
+        console.print(
+            f"  snakemake --cores all --config study={study}     (the same, without make)",
+            soft_wrap=True,
+        )
+        others = sorted(
+            p.parent.parent.name
+            for p in RESULTS.glob("*/tables/record.json")
+            if p.parent.parent.name not in NOT_RUNS
+        )
+        if others:
+            console.print(f"Studies with tables: {', '.join(others)} (ledger show --study NAME)")
+        return 1
+    from lora_ledger.records.record import read_record
+
+    record = read_record(path)
+    if record.stage != "tabulate":
+        raise ValueError(f"{path}: found a record of {record.stage}, expected one of tabulate")
+    tables = dict(record.results["tables"])
+    if "cost" in record.run:
+        tables["cost"] = record.run["cost"]
+    print_tables(console, list(tables.values()))
+    console.print()
+    for what, place in (
+        ("tables", folder / "tables"),
+        ("figures", folder / "figures"),
+        ("records", folder),
+    ):
+        if place.is_dir():
+            note = {"tables": "csv, md, tex", "figures": "svg, png", "records": "json"}[what]
+            console.print(f"{what + ':':<9}{place}/  ({note})", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What a job needs: memory in MB and devices, from the study and the model's config alone.
+
+The formulas were fitted to measured peaks of resident memory (docs/quickstart.md), rounded up.
+They schedule jobs; they change no number.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from lora_ledger.catalogue import HubSource, LocalSource
+from lora_ledger.compute.device import CPUINFO, NATIVE_FLAGS, cpu_flags
+from lora_ledger.data.tasks import describe
+from lora_ledger.models.architecture import lora_parameters, read, total_parameters
+from lora_ledger.study.cells import corpus_sources
+from lora_ledger.study.file import model_config
+from lora_ledger.study.schema import LoraMethod, Study, TaskRun
+
+MB = 2**20
+LIBRARIES_MB = 700
+"""Resident size of a process that has imported torch, transformers and peft."""
+
+
+FETCH_MB = 1500
+EXAMPLES_PER_BYTE = 6.5
+NEAR_COPIES_PER_BYTE = 31
+"""Memory for each byte of text: measured on 80 MB, and on 20 MB searched for near-copies."""
+
+
+WHOLE_HUB_FILES = 500e6
+"""Bytes of text that is expected where whole files of a hub are read."""
+
+
+PACKED_TOKENS = 4096
+SCORED_POSITIONS = 256
+GROUP_SCORES = 2**21
+"""Of an evaluation: tokens of a forward pass, positions whose logits it holds at a time, and scores
+of one head in a group of segments, which are held before and after their softmax."""
+
+
+LOGIT_POSITIONS = 512
+"""Positions whose logits the training loss holds at a time."""
+
+
+def gpus(study: Study) -> int:
+    """Devices of one job: 1 on CUDA, or where `auto` would find it; else 0."""
+    found = study.compute.device == "auto" and shutil.which("nvidia-smi") is not None
+    return int(found or study.compute.device == "cuda")
+
+
+def memory_limit_mb(study: Study, allowed: int | None) -> int | None:
+    """The lower of what the study and the profile allow all jobs together; None: no limit."""
+    own = study.compute.memory_gb
+    limits = [allowed, None if own is None else int(own * 1e9 / MB)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _config(study: Study) -> dict[str, object]:
+    return model_config(study.model_entry())
+
+
+def fetch_model_mb(study: Study) -> int:
+    """Reading and writing a model holds its weights about four times."""
+    return LIBRARIES_MB + int(total_parameters(_config(study)) * 4 * 4 / MB)
+
+
+def fetch_corpus_mb(study: Study, corpus: str) -> int:
+    """Examples of a pinned file fit in 1.5 GB; texts of a hub are held with their 8-grams."""
+    entry = study.corpus_entry(corpus)
+    copies = bool(entry.options.get("near_duplicates", True))
+    per_byte = NEAR_COPIES_PER_BYTE if copies else EXAMPLES_PER_BYTE
+    needed = FETCH_MB
+    for source in corpus_sources(study, corpus).values():
+        if isinstance(source, HubSource):
+            stream = source.stream
+            size = stream.tokens * stream.bytes_per_token if stream else WHOLE_HUB_FILES
+            needed += int(size * per_byte / MB)
+    return needed
+
+
+def train_mb(study: Study, setting: str, method: str) -> int:
+    """Weights, gradients, optimiser states and the activations of one micro-batch."""
+    config, how = _config(study), study.settings[setting]
+    chosen = study.methods[method]
+    total = total_parameters(config)
+    trainable = total
+    if isinstance(chosen, LoraMethod):
+        trainable = lora_parameters(config, chosen.target_modules, chosen.rank, dora=chosen.dora)
+    shape = read(config)
+    tokens = how.micro_batch_size * how.sequence_length
+    logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3
+    # In fp32: two residuals, two norms; queries and their mixture, keys, values; gate and up.
+    heads = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
+    block = 4 * (4 * shape.hidden + heads + 2 * shape.intermediate)
+    kept = shape.layers * block
+    if study.compute.checkpointing:
+        kept = shape.layers * 4 * shape.hidden + block
+    activations = tokens * kept
+    casts = total * 2
+    return LIBRARIES_MB + int((total * 4 + trainable * 12 + casts + logits + activations) / MB)
+
+
+def evaluate_mb(study: Study) -> int:
+    """Weights twice (adapters are merged in fp32, then cast), the larger of caches and logits.
+
+    Somebody else's model counts where its folder is on this disk; one of a hub is taken to be as
+    large as the study's.
+    """
+    config = _config(study)
+    shape = read(config)
+    largest = max(total_parameters(one) for one in (config, *_local_others(study)))
+    token = shape.layers * shape.kv_heads * shape.head_dim * 2 * _evaluation_bytes(study)
+    caches = [
+        (run.batch_size * (_prompt_tokens(run) + run.max_gen_toks) + PACKED_TOKENS) * token
+        for run in study.evaluation.generate.values()
+    ]
+    activations = PACKED_TOKENS * (10 * shape.hidden + 5 * shape.intermediate) * 4
+    activations += GROUP_SCORES * shape.heads * _evaluation_bytes(study) * 2
+    logits = SCORED_POSITIONS * shape.vocab * 4 * 3
+    return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
+
+
+def _evaluation_bytes(study: Study) -> int:
+    """Of one number of an evaluation; `auto` as this machine's processor says."""
+    asked = study.compute.precision.evaluate
+    native = bool((cpu_flags(CPUINFO) or frozenset()) & NATIVE_FLAGS)
+    return 2 if asked == "bf16" or (asked == "auto" and native) else 4
+
+
+def _prompt_tokens(run: TaskRun) -> int:
+    """Tokens of a longest prompt: of 200 of GSM8K with five solved examples 1,641, without 400."""
+    shots = describe(run.task, run.corpus).shots(run.num_fewshot)
+    return 1664 if shots else 400
+
+
+def _local_others(study: Study) -> list[dict[str, object]]:
+    """config.json of each model of `others` that is a local folder."""
+    found = []
+    for other in study.others.values():
+        if isinstance(other.source, LocalSource):
+            path = Path(other.source.path).expanduser() / "config.json"
+            if path.is_file():
+                found.append(json.loads(path.read_text("utf-8")))
+    return found

@@ -1,0 +1,291 @@
+"""Stage `contaminate`: how much of a task's questions a training corpus already holds.
+
+In: a corpus, the corpus of a task, and the study, which says which task a run asks.
+Out: a record with the items that were found in the training text, by three measures (`overlap`);
+the same between the task's own training split and its items, which is what two independent texts
+of one kind share; and the reasons to stop, by the limits below.
+It stops nothing itself (`gate` does) and knows nothing of descent: that a corpus was made from the
+task is refused when the study is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lora_ledger.analysis import overlap
+from lora_ledger.analysis.overlap import MEASURES, Measure, Overlap
+from lora_ledger.catalogue import CorpusEntry
+from lora_ledger.common.startup import loading
+from lora_ledger.data.corpora.store import load as load_rows
+from lora_ledger.records.record import Record, identity, write_record
+from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.study import cells
+from lora_ledger.study.file import StudyError, load
+from lora_ledger.study.schema import KeyProblem, require
+
+GRAM_LIMIT = Fraction(1, 100)
+"""Share of items with a 13-gram in the training text, above which a pair stops."""
+NOISE_TIMES = 5
+"""A template share above this many times the noise stops; above GRAM_LIMIT where it is 0."""
+EXCERPTS = 20
+SHOWN = 3
+QUESTION = 80
+BATCH = 1000
+
+
+def training_splits(entry: CorpusEntry) -> list[str]:
+    """The splits that a cell may have seen in training: roles train and validation."""
+    return [name for name, what in entry.splits.items() if what.role in ("train", "validation")]
+
+
+def noise_splits(entry: CorpusEntry) -> list[str]:
+    """What a task's own corpus was published to train on; empty when there is nothing.
+
+    A handful of exemplars that somebody wrote is no such split; a published one is whole.
+    """
+    own = training_splits(entry)
+    if any(entry.splits[name].role == "train" for name in own):
+        return own
+    return own + [
+        name
+        for name, what in entry.splits.items()
+        if what.role == "exemplars" and what.as_published
+    ]
+
+
+def examples(folder: Path, splits: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(id, text) of every example, a few in memory at a time; a pair as prompt, line, response.
+
+    Raises FileNotFoundError for a split that is not there.
+    """
+    with loading():
+        from datasets import load_from_disk
+
+    for split in splits:
+        if not (folder / split).is_dir():
+            raise FileNotFoundError(
+                f"{folder / split}: found nothing, expected the split '{split}' that the catalogue "
+                "names; run the fetch stage for this corpus"
+            )
+        data = load_from_disk(str(folder / split))
+        for batch in data.select_columns(["id", "text", "prompt", "response"]).iter(BATCH):
+            rows = zip(*(batch[key] for key in ("id", "text", "prompt", "response")), strict=True)
+            for identifier, text, prompt, response in rows:
+                yield identifier, text or f"{prompt}\n{response}"
+
+
+def questions(folder: Path, split: str, field: str) -> tuple[list[str], list[str]]:
+    """The ids and questions of a task's items; `field` is looked up in `fields`, then as a column.
+
+    Raises KeyProblem for an item without it.
+    """
+    ids, asked = [], []
+    for row in load_rows(folder, split):
+        question = row["fields"].get(field, row.get(field))
+        if not isinstance(question, str):
+            raise KeyProblem(
+                "metadata.question",
+                field,
+                f"a field or column of {folder / split} that holds text: "
+                + ", ".join(sorted({*row["fields"], "prompt", "text"})),
+            )
+        ids.append(row["id"])
+        asked.append(question)
+    return ids, asked
+
+
+def look(ids: list[str], asked: list[str], training: Iterable[tuple[str, str]]) -> Overlap:
+    """The items, and where in the training examples they were found."""
+    return feed(Overlap(ids, asked), training)
+
+
+def feed(found: Overlap, training: Iterable[tuple[str, str]]) -> Overlap:
+    """The same object, with all examples looked through."""
+    for identifier, text in training:
+        found.add(identifier, text)
+    found.finish()
+    return found
+
+
+def share(measure: Measure) -> Fraction | None:
+    """Items that were hit over items that can be measured; None when none can."""
+    return Fraction(len(measure.hits), len(measure.measurable)) if measure.measurable else None
+
+
+def summary(found: Overlap) -> dict[str, dict[str, Any]]:
+    """Each measure's counts and share, and the ids of the items that were hit."""
+    told = {}
+    for name in MEASURES:
+        measure = found.measures[name]
+        value = share(measure)
+        told[name] = {
+            "measurable": len(measure.measurable),
+            "too_short": measure.too_short,
+            "common_only": measure.common_only,
+            "hits": len(measure.hits),
+            "share": None if value is None else float(value),
+            "ids": [found.ids[i] for i in sorted(measure.hits)],
+        }
+    return told
+
+
+def verdict(
+    measured: Mapping[str, Fraction | None], noise_template: Fraction | None
+) -> list[tuple[str, Fraction, Fraction, str]]:
+    """(measure, share, limit, why that is the limit) of every measure that stops the pair.
+
+    A share at its limit does not stop. The template measure is judged only where the noise is
+    known.
+    """
+    limits: dict[str, tuple[Fraction, str]] = {
+        "verbatim": (Fraction(0), "no question may stand whole in the training text"),
+        "13-gram": (GRAM_LIMIT, "fixed"),
+    }
+    if noise_template == 0:
+        limits["template"] = (GRAM_LIMIT, "fixed, as the noise is 0")
+    elif noise_template is not None:
+        limits["template"] = (
+            NOISE_TIMES * noise_template,
+            f"{NOISE_TIMES} times the noise of {float(noise_template):.2%}",
+        )
+    stops = []
+    for name, (limit, why) in limits.items():
+        value = measured[name]
+        if value is not None and value > limit:
+            stops.append((name, value, limit, why))
+    return stops
+
+
+def results(found: Overlap, asked: list[str], noise: Overlap | None) -> dict[str, Any]:
+    """The record's results but for what names splits and permission."""
+    hits = {name: found.measures[name].hits for name in MEASURES}
+    measured = {name: share(found.measures[name]) for name in MEASURES}
+    background = None if noise is None else share(noise.measures["template"])
+    dirty = sorted({*hits["verbatim"], *hits["13-gram"]})
+    excerpts = (
+        {
+            "item": found.ids[i],
+            "question": short(asked[i]),
+            "measure": name,
+            "example": hits[name][i].example,
+            "words": hits[name][i].words,
+        }
+        for name in MEASURES
+        for i in sorted(hits[name])
+        if not any(i in hits[other] for other in MEASURES[: MEASURES.index(name)])
+    )
+    return {
+        "items": len(found.ids),
+        "training": {"examples": found.examples, "words": found.words},
+        "measures": summary(found),
+        "dirty": [found.ids[i] for i in dirty],
+        "excerpts": list(islice(excerpts, EXCERPTS)),
+        "noise": None
+        if noise is None
+        else {"examples": noise.examples, "words": noise.words, "measures": summary(noise)},
+        "stops": [
+            {
+                "measure": name,
+                "share": float(value),
+                "limit": float(limit),
+                "why": why,
+                "items": [
+                    {"id": found.ids[i], "question": short(asked[i])}
+                    for i in sorted(hits[name])[:SHOWN]
+                ],
+            }
+            for name, value, limit, why in verdict(measured, background)
+        ],
+    }
+
+
+def short(question: str) -> str:
+    """The first characters of a question, on one line."""
+    return " ".join(question.split())[:QUESTION]
+
+
+def contaminate(
+    study_file: str, corpus: str, run: str, data: Path, task_data: Path, out: Path
+) -> Record:
+    """Measure one pair and write its record.
+
+    Raises KeyProblem for a corpus or run that the study lacks, FileNotFoundError for a split that
+    is not there.
+    """
+    study = load(study_file)
+    trained = list(dict.fromkeys(setting.corpus for setting in study.settings.values()))
+    require("--corpus", corpus, trained, "a setting's corpus")
+    require("--run", run, [*study.evaluation.generate, *study.evaluation.choices], "one of")
+    info = cells.task_of(study, run)
+    splits = training_splits(study.corpus_entry(corpus))
+    own = noise_splits(study.corpus_entry(info.corpus))
+    ids, asked = questions(task_data, info.split, info.question)
+    found = Overlap(ids, asked)
+    started = time.perf_counter()
+    feed(found, examples(data, splits))
+    seconds = time.perf_counter() - started
+    same = (corpus, splits) == (info.corpus, own)
+    noise = found if same else look(ids, asked, examples(task_data, own)) if own else None
+    told = results(found, asked, noise)
+    told["training"]["splits"] = splits
+    if told["noise"] is not None:
+        told["noise"]["splits"] = own
+    return write_record(
+        out,
+        stage="contaminate",
+        cell=f"{corpus}/{run}",
+        inputs={"data": identity(data), "task-data": identity(task_data)},
+        code=code_digest("stages.contaminate"),
+        settings={
+            "corpus": corpus,
+            "run": run,
+            "task": asdict(info),
+            "gram": overlap.GRAM,
+            "common": overlap.COMMON,
+            "plain": overlap.PLAIN,
+            "shortest": overlap.SHORTEST,
+            "gram_limit": float(GRAM_LIMIT),
+            "noise_times": NOISE_TIMES,
+            "permitted": cells.permission(study, corpus, run) or None,
+        },
+        results=told,
+        run={"scan_seconds": round(seconds, 2), "words_per_second": round(found.words / seconds)},
+    )
+
+
+def main() -> int:
+    """Command line; 2 for a pair that cannot be measured. A pair that stops is no error here."""
+    parser = argparse.ArgumentParser(prog="contaminate", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--corpus", required=True, help="a setting's corpus")
+    parser.add_argument("--run", required=True, help="a key of evaluation")
+    parser.add_argument("--data", required=True, type=Path, help="the corpus' folder")
+    parser.add_argument("--task-data", required=True, type=Path, help="that of the task's corpus")
+    parser.add_argument("--out", required=True, type=Path, help="FILE.json")
+    args = parser.parse_args()
+    try:
+        record = contaminate(args.study, args.corpus, args.run, args.data, args.task_data, args.out)
+    except (StudyError, KeyProblem, ValueError, OSError) as error:
+        print(f"contaminate: {error}", file=sys.stderr)
+        return 2
+    told = record.results
+    shares = ", ".join(
+        f"{name} {one['hits']} of {one['measurable']}" for name, one in told["measures"].items()
+    )
+    print(f"{record.cell}: {told['items']} items; {shares}")
+    print(f"{told['training']['words']} words, {record.run['words_per_second']} a second")
+    for stop in told["stops"]:
+        print(f"stops by {stop['measure']}: {stop['share']:.2%}, limit {stop['limit']:.2%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

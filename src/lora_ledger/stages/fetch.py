@@ -1,0 +1,237 @@
+"""Stage `fetch`: what the catalogue names becomes a model folder or a corpus of examples.
+
+In: a catalogue entry and its sources (from the cache, the mirror or upstream, hash-checked), or one
+of the study's `others`.
+Out: `models/<model>/`, an ordinary transformers folder; `data/<corpus>/` with one folder for each
+split; or `other/<name>/` with `model/` or `adapter/`; and a record in each.
+It tokenises nothing; `prepare` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_ledger.catalogue import PROSE, GeneratedSource, ModelEntry, Source
+from lora_ledger.data.sources import SourceError, obtain, provenance
+from lora_ledger.records.atomic import replace_folder
+from lora_ledger.records.record import write_record
+from lora_ledger.scheduling import staleness
+from lora_ledger.study import cells
+from lora_ledger.study.file import StudyError, load, model_config
+from lora_ledger.study.schema import Study, require
+
+if TYPE_CHECKING:
+    from lora_ledger.data.corpora import Example
+
+Splits = dict[str, list["Example"]]
+
+
+def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
+    """What pins each source: a hash, a seed, or for a hub the commit and the hash of each file.
+
+    Then the commit of each hub source by its name, and for the record's run, whether the entry
+    names them all. Where it does not, a line says what to write there.
+    """
+    digests: dict[str, str] = {}
+    commits: dict[str, str] = {}
+    moving = []
+    for name, source in sources.items():
+        found = provenance(source)
+        if isinstance(found, str):
+            digests[name] = found
+            continue
+        digests[name] = f"{found['repo']}@{found['commit'] or 'unknown'}"
+        commits[name] = found["commit"] or ""
+        for path, sha256 in found["files"].items():
+            digests[f"{name}/{path}"] = sha256
+        if found["resolved"]:
+            continue
+        moving.append(name)
+        if found["commit"]:
+            print(
+                f"resolved {found['repo']}@{found['revision']} to {found['commit']}; put "
+                f"`revision: {found['commit']}` into the entry to pin it"
+            )
+        else:
+            print(
+                f"{found['repo']}@{found['revision']} came from a mirror that does not say its "
+                "commit; the record has the hash of each file"
+            )
+    return digests, commits, {"resolved": not moving} if commits else {}
+
+
+def pinned(said: dict[str, Any], commits: Mapping[str, str]) -> dict[str, Any]:
+    """An entry as the settings have it, hub sources at the commit that they were read at.
+
+    So writing that commit into the entry changes no record's id, and nothing is trained again.
+    """
+    own = {"source": said["source"]} if "source" in said else said["sources"]
+    for name, source in own.items():
+        if commits.get(name):
+            source["revision"] = commits[name]
+    return said
+
+
+def fetch_model(study: Study, name: str, out: Path) -> None:
+    """Write the model folder `out` and its record."""
+    from lora_ledger.models.pretrained import write_model
+
+    entry = study.known()[name]
+    assert isinstance(entry, ModelEntry)
+    results = write_model(name, entry, out)
+    digests, commits, resolved = inputs({"source": entry.source})
+    write_record(
+        out / "record.json",
+        stage="fetch",
+        cell=name,
+        inputs=digests,
+        code=staleness.code(study, "fetch", model=name),
+        settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
+        results=results,
+        run=resolved,
+    )
+
+
+def fetch_corpus(study: Study, name: str, out: Path) -> None:
+    """Write the splits of a corpus below `out` and their record."""
+    from lora_ledger.data.corpora.store import save
+
+    entry = study.corpus_entry(name)
+    splits, results = _mixed(study, name) if entry.mixture else _selected(study, name)
+    digests, commits, resolved = inputs(cells.corpus_sources(study, name))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        save({s: splits.get(s, []) for s in entry.splits}, Path(temporary))
+        write_record(
+            Path(temporary) / "record.json",
+            stage="fetch",
+            cell=name,
+            inputs=digests,
+            code=staleness.code(study, "fetch", corpus=name),
+            settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
+            results=results,
+            run=resolved,
+        )
+        replace_folder(Path(temporary), out)
+
+
+def _selected(study: Study, name: str) -> tuple[Splits, dict[str, Any]]:
+    """A corpus's splits as its reader and the selection make them, and their counts."""
+    from lora_ledger.data.corpora import reader
+    from lora_ledger.data.corpora.selection import select
+
+    entry = study.corpus_entry(name)
+    files = {
+        key: obtain(source)
+        for key, source in entry.sources.items()
+        if not isinstance(source, GeneratedSource)
+    }
+    splits, counts = select(
+        reader(entry.reader)(files, entry.options),
+        near_duplicates=bool(entry.options.get("near_duplicates", True)),
+        published=[split for split, what in entry.splits.items() if what.as_published],
+    )
+    unknown = sorted(set(splits) - set(entry.splits))
+    if any(splits[split] for split in unknown):
+        raise SourceError(
+            f"catalogue.{name}.splits: found examples of {', '.join(unknown)}, expected a role "
+            "for each split; add it to the entry"
+        )
+    return {split: splits.get(split, []) for split in entry.splits}, {"counts": counts}
+
+
+def _mixed(study: Study, name: str) -> tuple[Splits, dict[str, Any]]:
+    """A mixture's splits, and what came from which part."""
+    from lora_ledger.data.corpora.readers import mixture
+
+    entry = study.corpus_entry(name)
+    mixture.check(entry, study.known(), f"catalogue.{name}.mixture")
+    parts, read = {}, {}
+    for part in entry.mixture:
+        splits, counts = _selected(study, part)
+        parts[part] = mixture.of_role(study.corpus_entry(part), splits)
+        read[part] = counts["counts"]
+    near = bool(entry.options.get("near_duplicates", True))
+    mixed, results = mixture.mix(parts, entry.mixture, near_duplicates=near)
+    for split in entry.splits:
+        if split not in mixed:
+            raise SourceError(
+                f"catalogue.{name}.mixture: found no example for the split {split}, expected some "
+                "of each part; give the parts more data or leave the split out"
+            )
+    return {split: mixed[split] for split in entry.splits}, {**results, "read": read}
+
+
+def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -> None:
+    """Write somebody else's model or adapter below `out`, checked, and its record.
+
+    `model` is the folder of the study's model; without it the catalogue says what it is like.
+    """
+    from lora_ledger.models.external import write
+    from lora_ledger.models.pretrained import read_json
+
+    other = study.others[name]
+    base = read_json(model / "config.json") if model else model_config(study.model_entry())
+    origin = obtain(other.source)
+    if not origin.is_dir():
+        raise SourceError(
+            f"others.{name}.source: found the file {origin}, expected a folder with config.json "
+            "or adapter_config.json"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        tokens = cells.tokens(study, f"{cells.OTHER}/{name}")
+        try:
+            results = write(origin, Path(temporary), base, tokens)
+        except SourceError as error:
+            raise SourceError(f"others.{name}: {error}") from error
+        digests, commits, resolved = inputs({"source": other.source})
+        described = other.model_dump(
+            mode="json", include={"source", "title", "licence", "citation"}
+        )
+        write_record(
+            Path(temporary) / "record.json",
+            stage="other",
+            cell=f"{cells.OTHER}/{name}",
+            inputs=digests,
+            code=staleness.code(study, "other", other=name),
+            settings={**pinned(described, commits), "kind": results.pop("kind")},
+            results=results,
+            run=resolved,
+        )
+        replace_folder(Path(temporary), out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="fetch", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--model", help="an entry; with --other, the model's folder")
+    parser.add_argument("--corpus")
+    parser.add_argument("--other")
+    parser.add_argument("--out", required=True, type=Path)
+    args = parser.parse_args()
+    if bool(args.corpus) + bool(args.other or args.model) != 1:
+        parser.error("found none or several of --model, --corpus and --other, expected one")
+    try:
+        study = load(args.study)
+        if args.other:
+            require("--other", args.other, study.others, "one of others")
+            fetch_other(study, args.other, args.out, Path(args.model) if args.model else None)
+            return
+        require("--model or --corpus", args.model or args.corpus, study.known(), "an entry")
+        if args.model:
+            fetch_model(study, args.model, args.out)
+        else:
+            fetch_corpus(study, args.corpus, args.out)
+    except (StudyError, SourceError, ValueError, OSError) as error:
+        print(f"fetch: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Choose the learning rate of a method in a setting: the lowest final validation loss.
+
+In: the records of `tune`. Out: one record with the whole curve, the rate, and whether it lies on
+the grid's edge, where it is not known to be an optimum. It trains nothing and needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_ledger.records.record import Record, read_record, write_record
+from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.study.schema import KeyProblem
+
+
+def choose(losses: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """The results of a select record from (rate, nats per token) pairs, +∞ where it diverged.
+
+    `learning_rate` is None when all diverged. The lower of two equally good rates is taken.
+    """
+    curve = sorted(losses)
+    finite = [loss for _, loss in curve if math.isfinite(loss)]
+    best = min(range(len(curve)), key=lambda i: curve[i][1]) if finite else None
+    return {
+        "curve": [[rate, loss if math.isfinite(loss) else None] for rate, loss in curve],
+        "learning_rate": None if best is None else curve[best][0],
+        "on_edge": best is None or best in (0, len(curve) - 1),
+    }
+
+
+def select(tuned: Sequence[Path], setting: str, method: str, out: Path) -> Record:
+    """Read the tune records and write the select record.
+
+    Raises KeyProblem for records of another setting, or of runs that differ in more than the rate.
+    """
+    records = [(path, read_record(path)) for path in tuned]
+    for path, record in records:
+        if record.stage != "tune" or not record.cell.startswith(f"{setting}/{method}/"):
+            raise KeyProblem(
+                str(path), f"{record.stage} of {record.cell}", f"tune of {setting}/{method}"
+            )
+    compared = [
+        {key: value for key, value in record.science.settings.items() if key != "learning_rate"}
+        for _, record in records
+    ]
+    for (path, _), settings in zip(records, compared, strict=True):
+        if settings != compared[0]:
+            raise KeyProblem(
+                str(path), "other settings", f"those of {tuned[0]}; delete both and tune again"
+            )
+    losses = [
+        (
+            float(record.science.settings["learning_rate"]),
+            math.inf if record.status == "diverged" else nats_per_token(record.results),
+        )
+        for _, record in records
+    ]
+    return write_record(
+        out,
+        stage="select",
+        cell=f"{setting}/{method}",
+        inputs={path.name: record.id for path, record in records},
+        code=code_digest("stages.select"),
+        settings={"setting": setting, "method": method},
+        results=choose(losses),
+    )
+
+
+def nats_per_token(results: Mapping[str, Any]) -> float:
+    """The final validation loss of a record's results; +∞ where it is missing or not finite."""
+    validation = results.get("validation") or {}
+    end, tokens = validation.get("end") or [], sum(validation.get("tokens") or [])
+    if not end or not tokens or any(value is None for value in end):
+        return math.inf
+    return float(math.fsum(end) / tokens)
+
+
+def main() -> int:
+    """Command line; 2 for records that do not belong together."""
+    parser = argparse.ArgumentParser(prog="select", description="Choose a rate.")
+    parser.add_argument("--setting", required=True)
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--tuned", required=True, nargs="+", type=Path, help="records of tune")
+    parser.add_argument("--out", required=True, type=Path, help="record to write")
+    args = parser.parse_args()
+    try:
+        record = select(args.tuned, args.setting, args.method, args.out)
+    except (KeyProblem, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    rate = record.results["learning_rate"]
+    edge = ", on the grid's edge" if record.results["on_edge"] else ""
+    print(f"{record.cell}: " + (f"{rate:g}{edge}" if rate else "every rate diverged"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""Read a study file, or say what is wrong with it in the user's terms.
+
+In: the path of a YAML file, or the name of a study in `config/`.
+Out: a validated `Study`.
+YAML is read by the rules of its version 1.2 core: `1e-4` is a number, `no` and `12:30` are text
+and are then refused where a truth value or a number belongs. A key that stands twice is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from lora_ledger.catalogue import HubSource, LocalSource, ModelEntry
+from lora_ledger.data.corpora.readers import mixture
+from lora_ledger.data.tasks import TaskError, describe
+from lora_ledger.models.architecture import GROUPS, ArchitectureError, module_names
+
+from . import cells
+from . import schema as schema
+from .schema import KeyProblem, LoraMethod, RetainChoices, Study, TaskRun, nearest, require
+
+CONFIG = Path("config")
+
+
+class StudyError(ValueError):
+    """A study that cannot be run; the message holds one line for each problem."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's scalars and without doubled keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise StudyError(
+                    f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice; "
+                    "keep one of them"
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
+
+
+def load(name_or_path: str) -> Study:
+    """The study in `config/<name>.yaml` or at a path; raises StudyError."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CONFIG / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        near = nearest(path.stem, known)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise StudyError(
+            f"study: found no file {path}, expected one of {', '.join(known)} or a path{hint}"
+        )
+    return parse(path.read_text("utf-8"), str(path))
+
+
+def parse(text: str, where: str = "study") -> Study:
+    """A study from YAML text; raises StudyError that names `where`."""
+    try:
+        raw = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise StudyError(f"{where}: not YAML: {error}") from error
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from error
+    if not isinstance(raw, dict):
+        raise StudyError(f"{where}: found {type(raw).__name__}, expected keys such as `name:`")
+    try:
+        study = Study.model_validate_json(json.dumps(raw), strict=True)
+        _check_tasks(study)
+        _check_mixtures(study)
+        _check_resolved(study)
+        _check_descent(study)
+        _check_architecture(study)
+    except ValidationError as error:
+        lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))
+        raise StudyError(f"{where} cannot be run:\n{lines}") from error
+    except (KeyProblem, ArchitectureError) as error:
+        raise StudyError(f"{where} cannot be run:\n  {error}") from error
+    return study
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One line: the key, what was found, what was expected, the nearest valid name."""
+    location = _without_tags(error["loc"])
+    key = ".".join(str(part) for part in location) or "study"
+    cause = (error.get("ctx") or {}).get("error")
+    if isinstance(cause, KeyProblem):
+        parts = str(cause)
+        return parts if not location or parts.startswith(key) else f"{key}.{parts}"
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(error["loc"])
+        near = nearest(str(location[-1]), known)
+        hint = f"; did you mean {near!r}?" if near else ""
+        return f"{key}: found an unknown key, expected one of {', '.join(known)}{hint}"
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        kinds = [kind.strip("'") for kind in str(context["expected_tags"]).split(", ")]
+        near = nearest(str(context["tag"]), kinds)
+        hint = f"; did you mean {near!r}?" if near else ""
+        where = f"{key}.{str(context['discriminator']).strip(chr(39))}"
+        return f"{where}: found {context['tag']!r}, expected one of {', '.join(kinds)}{hint}"
+    if error["type"] == "missing":
+        return f"{key}: found nothing, expected this key"
+    found = error["input"]
+    shown = repr(found) if not isinstance(found, dict | list) else type(found).__name__
+    return f"{key}: found {shown}, expected {_expected(error)}"
+
+
+def _expected(error: ErrorDetails) -> str:
+    ctx = error.get("ctx") or {}
+    fixed = {
+        "greater_than": f"a number above {ctx.get('gt')}",
+        "greater_than_equal": f"a number of at least {ctx.get('ge')}",
+        "less_than": f"a number below {ctx.get('lt')}",
+        "less_than_equal": f"a number of at most {ctx.get('le')}",
+        "int_type": "a whole number",
+        "float_type": "a number",
+        "bool_type": "true or false",
+        "string_type": "text (put it in quotes)",
+        "literal_error": str(ctx.get("expected", "")),
+        "string_pattern_mismatch": f"text of the form {ctx.get('pattern')}",
+    }
+    return fixed.get(error["type"], error["msg"])
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid where an unknown one stands, found in the study's JSON schema."""
+    root: dict[str, Any] = Study.model_json_schema()
+    node: dict[str, Any] = root
+    for part in location[:-1]:
+        node = _child(root, _resolve(root, node), part)
+    return sorted(_resolve(root, node).get("properties", {}))
+
+
+def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
+    """The location without the union tags that pydantic puts in, such as a method's kind."""
+    root: dict[str, Any] = Study.model_json_schema()
+    node: dict[str, Any] = root
+    kept = []
+    for part in location:
+        resolved = _resolve(root, node)
+        if part not in (resolved.get("discriminator") or {}).get("mapping", {}):
+            kept.append(part)
+        node = _child(root, resolved, part)
+    return kept
+
+
+def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        node = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node
+
+
+def _child(root: dict[str, Any], node: dict[str, Any], part: int | str) -> dict[str, Any]:
+    if part in node.get("properties", {}):
+        return dict(node["properties"][part])
+    if part in (node.get("discriminator") or {}).get("mapping", {}):
+        return {"$ref": node["discriminator"]["mapping"][part]}
+    for pattern, value in node.get("patternProperties", {}).items():
+        if re.search(pattern, str(part)):
+            return dict(value)
+    for option in node.get("anyOf", []):
+        resolved = _resolve(root, option)
+        if resolved.get("type") == "object":
+            return _child(root, resolved, part)
+    return node
+
+
+def _check_tasks(study: Study) -> None:
+    """Every task that is named exists and fits the place where it is named."""
+    for place, runs, kinds in (
+        ("generate", study.evaluation.generate, ("generate",)),
+        ("choices", study.evaluation.choices, ("choices", "continuation")),
+    ):
+        for name, run in runs.items():
+            key = f"evaluation.{place}.{name}.task"
+            try:
+                task = describe(run.task, run.corpus)
+            except TaskError as error:
+                raise KeyProblem(key, run.task, str(error)) from error
+            if task.kind not in kinds:
+                raise KeyProblem(
+                    key, run.task, f"a task of kind {' or '.join(kinds)} (it is {task.kind})"
+                )
+            schema.corpus(
+                study.known(), key, task.corpus, ("problems", "pairs", "choices", "passages")
+            )
+            if task.executes_code and not study.evaluation.allow_code_execution:
+                raise KeyProblem(
+                    "evaluation.allow_code_execution",
+                    False,
+                    f"true, since {name} runs generated code in a confined process",
+                )
+
+
+def _check_mixtures(study: Study) -> None:
+    """The parts of each mixture that is used are there and fit together."""
+    for name in cells.corpora(study):
+        mixture.check(study.corpus_entry(name), study.known(), f"catalogue.{name}.mixture")
+
+
+def _check_resolved(study: Study) -> None:
+    """Where results are to be pinned, no hub source may be at a branch that a push can move."""
+    if not study.to_be_pinned:
+        return
+    for name, source in cells.sources(study).items():
+        if isinstance(source, HubSource) and not source.resolved:
+            raise KeyProblem(
+                f"to_be_pinned: {name}.revision",
+                source.revision,
+                f"a commit of {source.repo}, 40 hex digits; fetch it once without `to_be_pinned` "
+                "and take the commit that its record names",
+            )
+
+
+def _check_descent(study: Study) -> None:
+    """No cell is evaluated on a set that its training corpus was made from."""
+    evaluation = study.evaluation
+    for name, setting in study.settings.items():
+        parents = cells.ancestors(study, setting.corpus)
+        asked: dict[str, TaskRun | RetainChoices] = {
+            **{f"generate.{run}": evaluation.generate[run] for run in setting.tasks},
+            **{f"choices.{run}": choice for run, choice in evaluation.choices.items()},
+        }
+        scored: dict[str, tuple[str, ...]] = {
+            run: describe(what.task, what.corpus).corpora for run, what in asked.items()
+        }
+        scored |= {f"texts.{name}": (text.corpus,) for name, text in evaluation.texts.items()}
+        for run, corpora in scored.items():
+            family = {*corpora}
+            # A corpus is scored on its own test split by its splits' roles; any other copy of what
+            # it was made from is refused.
+            if not {setting.corpus, *study.corpus_entry(setting.corpus).mixture} & family:
+                family = family.union(*(cells.ancestors(study, name) for name in corpora))
+            shared = sorted(family & parents)
+            if shared:
+                raise KeyProblem(
+                    f"settings.{name}.corpus",
+                    setting.corpus,
+                    f"a corpus that was not derived from {shared[0]}, on which evaluation.{run} "
+                    "scores it; no key lifts this",
+                )
+
+
+def _check_architecture(study: Study) -> None:
+    """Target modules exist in the model, as its config says, without loading it."""
+    config = model_config(study.model_entry())
+    known = [*GROUPS, *module_names(config)]
+    for name, method in study.methods.items():
+        if isinstance(method, LoraMethod):
+            targets = method.target_modules
+            for target in (targets,) if isinstance(targets, str) else targets:
+                key = f"methods.{name}.target_modules"
+                require(key, target, known, f"a module of a {config['model_type']} model")
+
+
+def model_config(entry: ModelEntry) -> dict[str, Any]:
+    """config.json of a local folder, or what the catalogue says of it."""
+    if entry.format == "folder" and isinstance(entry.source, LocalSource):
+        path = Path(entry.source.path).expanduser() / "config.json"
+        if not path.is_file():
+            raise KeyProblem("source.path", entry.source.path, "a model folder with config.json")
+        return dict(json.loads(path.read_text("utf-8")))
+    return dict(entry.config)

@@ -1,0 +1,461 @@
+"""A study: one YAML file, typed, frozen and validated once.
+
+In: the parsed content of a study file (`study_file.load` reads it).
+Out: a `Study` with its four axes (setting, method, budget, seed), the learning rates, and what is
+evaluated how. Everything that can be known to be wrong before any compute is refused here.
+It does not say which jobs follow (`plan` does) and reads no file but the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from lora_ledger.catalogue import (
+    CorpusEntry,
+    Frozen,
+    HubSource,
+    LocalSource,
+    ModelEntry,
+    TokenRoles,
+    entries,
+)
+
+RESERVED_NAMES = ("pinned", "published")
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class KeyProblem(ValueError):
+    """One thing that is wrong: the key, what was found, what was expected."""
+
+    def __init__(self, key: str, found: object, expected: str, near: str = "") -> None:
+        hint = f"; did you mean {near!r}?" if near else ""
+        super().__init__(f"{key}: found {found!r}, expected {expected}{hint}")
+
+
+def nearest(found: str, known: Iterable[str]) -> str:
+    """The known name most like `found`, or an empty string."""
+    return next(iter(get_close_matches(found, list(known), n=1, cutoff=0.5)), "")
+
+
+def require(key: str, found: str, known: Iterable[str], what: str) -> None:
+    """Refuse a name that is not among those known."""
+    names = list(known)
+    if found not in names:
+        raise KeyProblem(
+            key, found, f"{what}: {', '.join(names) or 'none is there'}", nearest(found, names)
+        )
+
+
+class Precision(Frozen):
+    """Of the matrix products. `auto`: bf16 where the processor multiplies it natively."""
+
+    train: Literal["auto", "fp32", "bf16"] = "auto"
+    evaluate: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class Compute(Frozen):
+    """Where and how it is computed; recorded, because results depend on it in the last digits."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: PositiveInt = Field(1, description="Torch threads of one job on a CPU.")
+    precision: Precision = Precision()
+    backend: Literal["transformers", "vllm"] = Field(
+        "transformers",
+        description="What answers the requests of an evaluation. `vllm` needs CUDA and its own "
+        "install, and loads adapters without merging them.",
+    )
+    memory_gb: PositiveFloat | None = Field(
+        None,
+        description="Memory that all jobs at once may take, in GB of 10^9 bytes; default: what the "
+        "profile allows. It schedules and changes no number.",
+    )
+    checkpointing: bool = Field(
+        False,
+        description="Training keeps the input of each block only and computes the block again for "
+        "its gradients: less memory, about a third more compute, the same numbers.",
+    )
+
+    @model_validator(mode="after")
+    def _back_end_fits(self) -> Compute:
+        if self.backend == "vllm" and self.device in ("cpu", "mps"):
+            raise KeyProblem("backend", "vllm", f"transformers on the device {self.device}")
+        return self
+
+
+class Optimiser(Frozen):
+    """`lion` is llm-foundry's DecoupledLionW: its decay is not multiplied by the rate."""
+
+    name: Literal["adamw", "lion"] = "adamw"
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Schedule(Frozen):
+    """Multiplier of the peak learning rate over the optimiser steps of one run."""
+
+    name: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
+    warmup: Share = Field(0.1, description="Share of the steps, unless `warmup_steps` is given.")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    final: Share = Field(0.01, description="Cosine: multiplier at the end.")
+    cooldown: Share = Field(
+        0.2,
+        description="Inverse square root: share of the steps that fall linearly to 0 at the "
+        "end, unless `cooldown_steps` is given.",
+    )
+    cooldown_steps: Annotated[int, Field(ge=0)] | None = None
+
+
+class Budget(Frozen):
+    """How much one run trains: tokens that bear loss, or passes over the data."""
+
+    tokens: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        if (self.tokens is None) == (self.epochs is None):
+            raise KeyProblem(
+                "tokens", self.tokens, "either tokens or epochs, not both, not neither"
+            )
+        return self
+
+
+class Rates(Frozen):
+    """The learning rates of a method: a grid, or another method's selection times a factor."""
+
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    at: Annotated[str, Field(pattern=r"^([0-9.]+x )?[a-z0-9-]+$")] | None = Field(
+        None,
+        description="`full` or `10x full`: the rate that the named method selected, times "
+        "the factor.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Rates:
+        if (self.learning_rates is None) == (self.at is None):
+            raise KeyProblem("learning_rates", self.learning_rates, "learning_rates or at, one")
+        if self.learning_rates and len(set(self.learning_rates)) < len(self.learning_rates):
+            raise KeyProblem("learning_rates", self.learning_rates, "rates that differ")
+        return self
+
+    def reference(self) -> tuple[float, str] | None:
+        """`at` as (factor, method), or None."""
+        if self.at is None:
+            return None
+        factor, _, name = self.at.rpartition(" ")
+        return (float(factor.rstrip("x")) if factor else 1.0, name)
+
+
+class FullMethod(Rates):
+    """Full fine-tuning of every weight, embeddings and norms included."""
+
+    kind: Literal["full"]
+
+
+class FullLinearMethod(Rates):
+    """Full fine-tuning of the linear layers that LoRA can adapt; all else is frozen."""
+
+    kind: Literal["full-linear"]
+
+
+class LoraMethod(Rates):
+    """LoRA through peft: W + (alpha / rank) B A; rsLoRA divides by the rank's square root."""
+
+    kind: Literal["lora"]
+    rank: PositiveInt
+    alpha: PositiveFloat | None = Field(None, description="Default: twice the rank.")
+    target_modules: Literal["attention", "mlp", "all"] | tuple[str, ...] = "all"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    rslora: bool = False
+    dora: bool = False
+    init: Literal["default", "gaussian", "pissa", "olora", "orthogonal"] = "default"
+
+    @property
+    def resolved_alpha(self) -> float:
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+
+Method = Annotated[FullMethod | FullLinearMethod | LoraMethod, Field(discriminator="kind")]
+
+
+class Setting(Frozen):
+    """What is trained on, how it is batched, and which tasks it aims at."""
+
+    corpus: Name
+    regime: Literal["cpt", "ift"]
+    role: Literal["target", "control"] = Field(
+        "target",
+        description="control: the same tokens of general text, which show how much of a "
+        "change is repair of the base model.",
+    )
+    sequence_length: PositiveInt = 512
+    batch_size: PositiveInt = Field(8, description="Sequences of one optimiser step.")
+    micro_batch_size: PositiveInt = Field(2, description="Sequences of one forward pass.")
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    clip: PositiveFloat = Field(1.0, description="Largest norm of the gradient.")
+    validation: PositiveInt = Field(64, description="Validation blocks or examples, at most.")
+    validations: Annotated[int, Field(ge=0)] = Field(
+        2, description="How often the validation loss is measured between start and end."
+    )
+    methods: tuple[Name, ...] | None = Field(None, description="Default: all methods.")
+    budgets: tuple[Name, ...] | None = Field(None, description="Default: all budgets.")
+    tuning_budget: Name | None = Field(None, description="Default: the first of its budgets.")
+    learning_rates: dict[Name, tuple[PositiveFloat, ...]] = Field(
+        default_factory=dict, description="Grids of single methods in this setting."
+    )
+    tasks: tuple[Name, ...] = ()
+
+
+class TaskRun(Frozen):
+    """One way to run a generation task."""
+
+    task: Name = Field(description="A task file in `lora_ledger/data/tasks`.")
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
+    limit: PositiveInt | None = Field(None, description="Problems; default: all.")
+    samples: PositiveInt = 1
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0: off.")
+    max_gen_toks: PositiveInt = 256
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Solved examples before each item; default: the task file's number."
+    )
+    batch_size: PositiveInt = 16
+    diversity: bool = False
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> TaskRun:
+        if self.samples > 1 and self.temperature == 0:
+            raise KeyProblem("temperature", 0.0, "above 0 when there are several samples")
+        if self.diversity and self.samples < 2:
+            raise KeyProblem("samples", self.samples, "2 or more when diversity is counted")
+        return self
+
+
+class RetainText(Frozen):
+    """Held-out general text whose bits per byte are measured."""
+
+    corpus: Name
+    kilobytes: PositiveInt = 32
+    sequence_length: PositiveInt = 512
+
+
+class RetainChoices(Frozen):
+    """A task of the source domain answered by likelihoods: several choices, or one continuation."""
+
+    task: Name
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
+    limit: PositiveInt | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Solved examples before each item; default: the task file's number."
+    )
+
+
+class Evaluation(Frozen):
+    """What every cell is evaluated on."""
+
+    generate: dict[Name, TaskRun] = Field(default_factory=dict)
+    texts: dict[Name, RetainText] = Field(default_factory=dict)
+    choices: dict[Name, RetainChoices] = Field(default_factory=dict)
+    gauntlet_mean: tuple[Name, ...] = Field(
+        (),
+        description="Keys of `choices` whose accuracies by the lowest mean loss per token are "
+        "averaged without weights, as Biderman et al. do.",
+    )
+    batch_size: PositiveInt = 8
+    allow_code_execution: bool = Field(
+        False, description="Consent to run generated code in a confined process."
+    )
+    sandbox_level: Annotated[int, Field(ge=1, le=3)] = Field(
+        3,
+        description="The least confinement of generated code that is accepted: 3 Landlock and "
+        "seccomp, 2 seccomp, 1 limits and a process apart.",
+    )
+    bootstrap: PositiveInt = Field(2000, description="Resamples behind each interval.")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Evaluation:
+        both = sorted(set(self.generate) & set(self.choices))
+        if both:
+            raise KeyProblem("choices", both, "names that `generate` does not have")
+        for name in self.gauntlet_mean:
+            require("gauntlet_mean", name, self.choices, "one of choices")
+        return self
+
+
+class Other(Frozen):
+    """Somebody else's model or adapter, evaluated like a cell and trained by no one here."""
+
+    source: Annotated[LocalSource | HubSource, Field(discriminator="kind")] = Field(
+        description="A folder with config.json, or with adapter_config.json for an adapter of the "
+        "study's model."
+    )
+    title: str = ""
+    tasks: tuple[Name, ...] | None = Field(
+        None, description="Keys of `evaluation.generate`; default: all."
+    )
+    tokens: TokenRoles | None = Field(None, description="Default: those of the study's model.")
+    licence: str = ""
+    citation: str = ""
+
+
+class Permission(Frozen):
+    """A pair of corpus and task that the contamination gate is to let pass, and why."""
+
+    corpus: Name
+    task: Name = Field(description="A key of `evaluation.generate` or `evaluation.choices`.")
+    reason: Annotated[str, Field(min_length=10)]
+
+
+class Study(Frozen):
+    """One study. Cells are settings x methods x budgets x seeds, narrowed by each setting."""
+
+    name: Name
+    title: str
+    model: Name
+    compute: Compute = Compute()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    tuning_seed: Annotated[int, Field(ge=0)] = 1000
+    checkpoint_steps: PositiveInt = Field(100, description="Optimiser steps between checkpoints.")
+    catalogue: dict[Name, Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]] = Field(
+        default_factory=dict, description="Entries of the study's own, such as local files."
+    )
+    to_be_pinned: bool = Field(
+        False, description="Refuse what cannot be pinned: a hub source without a commit."
+    )
+    settings: dict[Name, Setting] = Field(
+        default_factory=dict, description="Without one, the untouched model alone is evaluated."
+    )
+    methods: dict[Name, Method] = Field(default_factory=dict)
+    budgets: dict[Name, Budget] = Field(default_factory=dict)
+    others: dict[Name, Other] = Field(
+        default_factory=dict, description="Somebody else's models and adapters."
+    )
+    contamination: tuple[Permission, ...] = ()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _cross_check(self) -> Study:
+        if self.name in RESERVED_NAMES:
+            raise KeyProblem("name", self.name, f"a name that is not {' or '.join(RESERVED_NAMES)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise KeyProblem("seeds", list(self.seeds), "seeds that differ")
+        if self.tuning_seed in self.seeds:
+            raise KeyProblem("tuning_seed", self.tuning_seed, "a seed that is not among seeds")
+        known = self.known()
+        require("model", self.model, [n for n, e in known.items() if e.type == "model"], "a model")
+        if self.settings:
+            for key in ("methods", "budgets"):
+                if not getattr(self, key):
+                    raise KeyProblem(key, {}, "one or more, since there are settings")
+        elif not (self.evaluation.generate or self.evaluation.texts or self.evaluation.choices):
+            raise KeyProblem("settings", {}, "a setting, or something in evaluation")
+        for name, setting in self.settings.items():
+            _check_setting(self, name, setting)
+        for name, other in self.others.items():
+            for task in other.tasks or ():
+                require(f"others.{name}.tasks", task, self.evaluation.generate, "one of")
+        runs = [*self.evaluation.generate, *self.evaluation.choices]
+        for i, pair in enumerate(self.contamination):
+            corpora = list(dict.fromkeys(setting.corpus for setting in self.settings.values()))
+            require(f"contamination.{i}.corpus", pair.corpus, corpora, "a setting's corpus")
+            require(f"contamination.{i}.task", pair.task, runs, "a key of evaluation")
+        for name, method in self.methods.items():
+            at = method.reference()
+            if at:
+                require(f"methods.{name}.at", at[1], self.methods, "a method")
+                if self.methods[at[1]].at is not None:
+                    raise KeyProblem(
+                        f"methods.{name}.at", method.at, "a method with learning_rates"
+                    )
+        for name, text in self.evaluation.texts.items():
+            corpus(known, f"evaluation.texts.{name}.corpus", text.corpus, ("text",))
+        return self
+
+    def known(self) -> Mapping[str, ModelEntry | CorpusEntry]:
+        """The catalogue together with the study's own entries."""
+        return {**entries(), **self.catalogue}
+
+    def model_entry(self) -> ModelEntry:
+        entry = self.known()[self.model]
+        assert isinstance(entry, ModelEntry)
+        return entry
+
+    def corpus_entry(self, name: str) -> CorpusEntry:
+        entry = self.known()[name]
+        assert isinstance(entry, CorpusEntry)
+        return entry
+
+    def methods_of(self, setting: str) -> tuple[str, ...]:
+        return self.settings[setting].methods or tuple(self.methods)
+
+    def budgets_of(self, setting: str) -> tuple[str, ...]:
+        return self.settings[setting].budgets or tuple(self.budgets)
+
+    def rates_of(self, setting: str, method: str) -> tuple[float, ...]:
+        """The grid of a method in a setting; empty when it follows another method's selection."""
+        own = self.settings[setting].learning_rates.get(method)
+        return own or self.methods[method].learning_rates or ()
+
+
+def corpus(
+    known: Mapping[str, ModelEntry | CorpusEntry], key: str, name: str, contents: tuple[str, ...]
+) -> CorpusEntry:
+    """The corpus `name`, refused when it is unknown or of another content."""
+    require(key, name, [n for n, e in known.items() if e.type == "corpus"], "a corpus")
+    entry = known[name]
+    assert isinstance(entry, CorpusEntry)
+    if entry.content not in contents:
+        fitting = [
+            n for n, e in known.items() if isinstance(e, CorpusEntry) and e.content in contents
+        ]
+        raise KeyProblem(
+            key,
+            name,
+            f"a corpus of {' or '.join(contents)} (it holds {entry.content}): "
+            + ", ".join(fitting),
+        )
+    return entry
+
+
+def _check_setting(study: Study, name: str, setting: Setting) -> None:
+    """Refuse a setting that names what is not there or trains on what it may not."""
+    here = f"settings.{name}"
+    content = "text" if setting.regime == "cpt" else "pairs"
+    entry = corpus(study.known(), f"{here}.corpus", setting.corpus, (content,))
+    if "train" not in entry.splits or entry.splits["train"].role != "train":
+        roles = {split: what.role for split, what in entry.splits.items()}
+        raise KeyProblem(f"{here}.corpus", roles, "a corpus with a split whose role is train")
+    for key, found_names, known_names in (
+        ("methods", setting.methods or (), study.methods),
+        ("budgets", setting.budgets or (), study.budgets),
+        ("tuning_budget", filter(None, [setting.tuning_budget]), study.budgets),
+        ("learning_rates", setting.learning_rates, study.methods),
+        ("tasks", setting.tasks, study.evaluation.generate),
+    ):
+        for found in found_names:
+            require(f"{here}.{key}", found, known_names, "one of")
+    if setting.batch_size % setting.micro_batch_size:
+        raise KeyProblem(
+            f"{here}.micro_batch_size",
+            setting.micro_batch_size,
+            f"a divisor of batch_size, which is {setting.batch_size}",
+        )
+    widths = {m: len(study.rates_of(name, m)) for m in study.methods_of(name)}
+    tuned = {m: width for m, width in widths.items() if width > 1}
+    if len(set(tuned.values())) > 1:
+        raise KeyProblem(
+            f"{here}.learning_rates", tuned, "grids of equal width, so that no arm is tuned harder"
+        )

@@ -1,0 +1,244 @@
+"""One training run from files to numbers; `train` and `tune` both stand on it.
+
+In: a study and a `Job` (which setting, method, budget, seed and rate; which folders). Out: the
+trained model, the results that a record holds, and how the run went.
+It writes checkpoints in the work folder only; saving models and records is the stages' matter.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lora_ledger import methods
+from lora_ledger.common.startup import loading
+from lora_ledger.compute.device import resolve
+from lora_ledger.records.record import digest_json, identity, peak_memory_bytes
+from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.study.schema import KeyProblem, Study
+
+from . import liger
+from .batching import Example, plan, read_examples
+
+# What of a setting decides the weights; the rest of it is read by other stages.
+SETTING_KEYS = (
+    "corpus",
+    "regime",
+    "sequence_length",
+    "batch_size",
+    "micro_batch_size",
+    "optimiser",
+    "schedule",
+    "clip",
+    "validation",
+    "validations",
+)
+METHOD_KEYS_LEFT_OUT = {"learning_rates", "at"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, by names and folders."""
+
+    setting: str
+    method: str
+    budget: str
+    seed: int
+    rate: float
+    model: Path
+    data: Path
+    work: Path
+    starts: Path | None = None
+    """A folder that the runs of a study share, for what is the same before each of them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run. `model` holds the trained weights; `examples` are the validation's."""
+
+    model: Any
+    diverged: bool
+    results: dict[str, Any]
+    run: dict[str, Any]
+    validation: list[Example]
+
+
+def settings_of(study: Study, job: Job) -> dict[str, Any]:
+    """Every resolved setting that decides a run's numbers, as plain JSON values."""
+    setting = study.settings[job.setting].model_dump(mode="json")
+    method = study.methods[job.method]
+    shown = method.model_dump(mode="json", exclude=METHOD_KEYS_LEFT_OUT)
+    if "alpha" in shown:
+        shown["alpha"] = method.resolved_alpha  # type: ignore[union-attr]
+    where = resolve(study.compute)
+    kernels = {"kernels": "liger"} if liger.available(where["device"]) else {}
+    return {
+        "model": study.model,
+        "setting": {key: setting[key] for key in SETTING_KEYS},
+        "method": shown,
+        "budget": study.budgets[job.budget].model_dump(mode="json", exclude_none=True),
+        "seed": job.seed,
+        "learning_rate": job.rate,
+        "threads": study.compute.threads,
+        **where,
+        **kernels,
+    }
+
+
+def inputs_of(job: Job) -> dict[str, str]:
+    """Digests of the model and of the packed data."""
+    return {"model": identity(job.model), "packed": identity(job.data)}
+
+
+def train(study: Study, job: Job, fingerprint: str) -> Outcome:
+    """Run a job, or go on with it from a checkpoint of the same fingerprint.
+
+    Raises ValueError or KeyProblem for data or ranks that cannot be trained with.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    with loading():
+        import torch
+        from datasets import load_from_disk
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        from .loop import Run, fit
+
+    setting, method = study.settings[job.setting], study.methods[job.method]
+    where = resolve(study.compute)
+    logging.disable_progress_bar()
+    torch_setup(study.compute.threads, where["device"])
+    examples = read_examples(load_from_disk(str(job.data / "train")))
+    validation = read_examples(load_from_disk(str(job.data / "validation")), setting.validation)
+    steps = plan(
+        examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
+    )
+    config = json.loads((job.model / "config.json").read_text("utf-8"))
+    with loading():
+        model = AutoModelForCausalLM.from_pretrained(
+            job.model, dtype=torch.float32, attn_implementation="sdpa"
+        )
+        model.config.use_cache = False
+        model = methods.apply(model, method, job.seed)
+    progress, speed = fit(
+        model,
+        Run(
+            plan=steps,
+            train=examples,
+            validation=validation,
+            optimiser=setting.optimiser,
+            schedule=setting.schedule,
+            rate=job.rate,
+            clip=setting.clip,
+            seed=job.seed,
+            validations=setting.validations,
+            batch_size=setting.batch_size,
+            micro_batch_size=setting.micro_batch_size,
+            device=where["device"],
+            precision=where["train"],
+            evaluate_precision=where["evaluate"],
+            checkpointing=study.compute.checkpointing,
+            checkpoint_steps=study.checkpoint_steps,
+            work=job.work,
+            fingerprint=fingerprint,
+            start=_start(study, job),
+        ),
+    )
+    # Trainer and callbacks hold one another, and with them optimiser states of twice the weights'
+    # size, which saving the weights would come on top of.
+    model.zero_grad(set_to_none=True)
+    gc.collect()
+    done = len(progress.loss_curve)
+    trained = [i for step in steps.steps[:done] for micro in step for i in micro]
+    results = {
+        "steps": done,
+        "tokens": steps.cumulative(done),
+        "tokens_seen": sum(len(examples[i].input_ids) for i in trained),
+        "examples": len(trained),
+        "learning_rate": job.rate,
+        "loss_curve": progress.loss_curve,
+        "validation": {
+            "tokens": [example.loss_tokens for example in validation],
+            "bytes": [example.bytes for example in validation],
+            "start": progress.start,
+            "end": progress.end,
+            "curve": progress.validation_curve,
+        },
+        "parameters": {
+            "trainable": sum(w.numel() for w in model.parameters() if w.requires_grad),
+            "total": sum(w.numel() for w in model.parameters()),
+        },
+        "flops_per_token": methods.flops_per_token(config, method, setting.sequence_length),
+    }
+    memory = peak_memory_bytes()
+    if where["device"] == "cuda":
+        memory = torch.cuda.max_memory_allocated()
+    run = {**speed, "peak_memory_bytes": memory}
+    return Outcome(model, progress.diverged, results, run, validation)
+
+
+def _start(study: Study, job: Job) -> Path | None:
+    """The file for the validation before the first step, named by all that decides it.
+
+    None for a method that does not begin from the base model's weights, bit for bit.
+    """
+    method = study.methods[job.method]
+    exact = method.kind != "lora" or (method.init in ("default", "gaussian") and not method.dora)
+    if job.starts is None or not exact:
+        return None
+    settings = settings_of(study, job)
+    decides = {
+        "inputs": inputs_of(job),
+        "validation": settings["setting"]["validation"],
+        # Another processor may round otherwise.
+        "where": [platform.node(), settings["threads"], resolve(study.compute)],
+        "code": code_digest(
+            "stages.train",
+            tuple(sorted({methods.module_of(one) for one in study.methods.values()})),
+        ),
+        "versions": [
+            *(version(name) for name in ("torch", "transformers", "peft")),
+            settings.get("kernels"),
+        ],
+    }
+    return job.starts / f"{digest_json(decides)}.json"
+
+
+def torch_setup(threads: int, device: str) -> None:
+    """Threads of a CPU job, and on a GPU the algorithms that give the same bits every time."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def require_name(key: str, found: str, known: Mapping[str, object]) -> None:
+    """Refuse a name on the command line that the study lacks."""
+    if found not in known:
+        raise KeyProblem(f"--{key}", found, f"one of {', '.join(known)}")
+
+
+def budget_for_tuning(study: Study, setting: str) -> str:
+    """The budget at which the rates of a setting are tried."""
+    return study.settings[setting].tuning_budget or study.budgets_of(setting)[0]
+
+
+__all__ = [
+    "Job",
+    "Outcome",
+    "budget_for_tuning",
+    "inputs_of",
+    "require_name",
+    "settings_of",
+    "torch_setup",
+    "train",
+]

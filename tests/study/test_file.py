@@ -1,0 +1,292 @@
+"""Bad studies stop with the key, what was found, what was expected and the nearest valid name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lora_ledger.study import cells
+from lora_ledger.study.file import StudyError, load, parse
+from lora_ledger.study.schema import Study
+
+SMOKE = Path("config/smoke.yaml").read_text("utf-8")
+
+BAD = {
+    "a misspelt key": ("dropout: 0.0", "dropuot: 0.0", ["methods.lora-olora.dropuot", "'dropout'"]),
+    "an unknown corpus": (
+        "corpus: smoke-words",
+        "corpus: smoke-wrods",
+        ["settings.math-ift.corpus", "'smoke-wrods'", "did you mean 'smoke-words'"],
+    ),
+    "a corpus of the wrong content": (
+        "corpus: smoke-words",
+        "corpus: smoke-text",
+        ["settings.math-ift.corpus", "a corpus of pairs", "it holds text"],
+    ),
+    "a rank of 0": (
+        "lora-r2: {kind: lora, rank: 2,",
+        "lora-r2: {kind: lora, rank: 0,",
+        ["methods.lora-r2.rank", "found 0", "above 0"],
+    ),
+    "a module that the model lacks": (
+        "target_modules: mlp",
+        "target_modules: [q_proj, gate_porj]",
+        ["methods.lora-rslora-lion.target_modules", "'gate_porj'", "did you mean 'gate_proj'"],
+    ),
+    "a reserved name": ("name: smoke", "name: pinned", ["name: found 'pinned'", "not pinned"]),
+    "no for a truth value": (
+        "allow_code_execution: true",
+        "allow_code_execution: no",
+        ["evaluation.allow_code_execution", "found 'no'", "true or false"],
+    ),
+    "a time of day for a number": (
+        "checkpoint_steps: 4",
+        "checkpoint_steps: 12:30",
+        ["checkpoint_steps", "found '12:30'", "a whole number"],
+    ),
+    "an unknown task": (
+        "task: smoke-words",
+        "task: smoke-wrods",
+        ["evaluation.generate.words.task", "'smoke-wrods'", "smoke-words"],
+    ),
+    "a method that is not there": (
+        "methods: [lora-olora]",
+        "methods: [lora-ollora]",
+        ["settings.repair.methods", "'lora-ollora'", "did you mean 'lora-olora'"],
+    ),
+    "a tuning seed that is reported": (
+        "tuning_seed: 1000",
+        "tuning_seed: 1",
+        ["tuning_seed: found 1", "not among seeds"],
+    ),
+    "grids of unequal width": (
+        "full: [1.0e-3, 3.0e-3]",
+        "full: [1.0e-3, 3.0e-3, 1.0e-2]",
+        ["settings.code-cpt.learning_rates", "equal width"],
+    ),
+    "a key that stands twice": (
+        "tuning_seed: 1000",
+        "tuning_seed: 1000\ntuning_seed: 1001",
+        ["'tuning_seed' stands twice"],
+    ),
+    "tokens and epochs": (
+        "tokens: {tokens: 2000}",
+        "tokens: {tokens: 2000, epochs: 1}",
+        ["budgets.tokens.tokens", "either tokens or epochs"],
+    ),
+    "code without consent": (
+        "allow_code_execution: true",
+        "allow_code_execution: false",
+        ["evaluation.allow_code_execution", "code"],
+    ),
+    "an unknown kind of method": (
+        "kind: lora, rank: 2, init: olora",
+        "kind: lara, rank: 2, init: olora",
+        ["methods.lora-olora.kind", "found 'lara'", "did you mean 'lora'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_study_is_explained(what: str) -> None:
+    old, new, expected = BAD[what]
+    assert old in SMOKE
+    with pytest.raises(StudyError) as caught:
+        parse(SMOKE.replace(old, new, 1), "bad.yaml")
+    for part in ("bad.yaml", *expected):
+        assert part in str(caught.value)
+
+
+def test_corpus_without_a_training_split_cannot_be_trained_on() -> None:
+    text = SMOKE.replace(
+        "corpus: smoke-text\n    regime: cpt\n    sequence",
+        "corpus: only-test\n    regime: cpt\n    sequence",
+        1,
+    )
+    text += """
+catalogue:
+  only-test:
+    type: corpus
+    title: a user's own evaluation set
+    reader: jsonl
+    content: text
+    sources: {data: {kind: local, path: here.jsonl}}
+    splits: {test: {role: test}}
+    licence: own
+    citation: own
+"""
+    with pytest.raises(StudyError, match=r"settings\.code-cpt\.corpus.*role is train"):
+        parse(text)
+
+
+def test_numbers_are_read_as_numbers() -> None:
+    study = parse(SMOKE.replace("learning_rates: [1.0e-4]", "learning_rates: [1e-4]"))
+    assert study.methods["lora-olora"].learning_rates == (0.0001,)
+
+
+def test_unknown_study_names_the_nearest() -> None:
+    with pytest.raises(StudyError, match=r"config/smokee\.yaml.*did you mean 'smoke'"):
+        load("smokee")
+
+
+def test_committed_studies_are_valid() -> None:
+    for path in Path("config").glob("*.yaml"):
+        assert load(str(path)).name == path.stem
+
+
+def test_schema_file_is_in_sync() -> None:
+    written = json.loads(Path("workflow/schemas/study.schema.json").read_text("utf-8"))
+    assert written == Study.model_json_schema(), "run: python -m lora_ledger.study.json_schemas"
+
+
+TWO_OF_EACH = {
+    "name": "two",
+    "title": "two of each",
+    "model": "tiny-random-llama",
+    "seeds": [1, 2],
+    "settings": {
+        "a": {"corpus": "smoke-text", "regime": "cpt", "tasks": ["words"]},
+        "b": {"corpus": "smoke-pairs", "regime": "ift", "tasks": ["words"]},
+    },
+    "methods": {
+        "full": {"kind": "full", "learning_rates": [1e-4, 1e-3]},
+        "lora": {"kind": "lora", "rank": 2, "learning_rates": [1e-3, 1e-2]},
+    },
+    "budgets": {"short": {"tokens": 1000}, "long": {"tokens": 2000}},
+    "evaluation": {"generate": {"words": {"task": "smoke-words"}}},
+}
+
+
+BASE_ONLY = {
+    "name": "alone",
+    "title": "the untouched model",
+    "model": "tiny-random-llama",
+    "seeds": [1],
+    "evaluation": {"generate": {"words": {"task": "smoke-words"}}},
+}
+
+
+def test_a_study_without_settings_asks_the_base_everything() -> None:
+    study = parse(yaml.safe_dump(BASE_ONLY))
+    counted = cells.jobs(study)
+    assert list(cells.scored(study)) == [("words", "base")]
+    assert counted["train"] == counted["gate"] == counted["contaminate"] == 0
+    assert cells.figures(study) == ["benchmarks"]
+
+
+HUB = {"kind": "hub", "repo": "someone/theirs", "type": "model", "files": ["*.json"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("evaluation", {}, r"settings: found \{\}, expected a setting, or something in evaluation"),
+        (
+            "evaluation.choices",
+            {"words": {"task": "smoke-facts"}},
+            r"evaluation\.choices: found \['words'\], expected names that `generate` does not have",
+        ),
+        (
+            "evaluation.gauntlet_mean",
+            ["fatcs"],
+            r"gauntlet_mean: found 'fatcs', expected one of choices: none is there",
+        ),
+        (
+            "evaluation.generate.words.corpus",
+            "smoke-text",
+            r"found 'smoke-words', expected a corpus of the task smoke-words: smoke-words "
+            r"\(found 'smoke-text'\)",
+        ),
+        (
+            "others",
+            {"theirs": {"source": HUB, "tasks": ["wrods"]}},
+            r"others\.theirs\.tasks: found 'wrods', expected one of: words; did you mean 'words'",
+        ),
+        (
+            "contamination",
+            [{"corpus": "smoke-text", "task": "words", "reason": "by design, as it is known"}],
+            r"contamination\.0\.corpus: found 'smoke-text', expected a setting's corpus",
+        ),
+        (
+            "contamination",
+            [{"corpus": "smoke-text", "task": "words", "reason": "fine"}],
+            r"contamination\.0\.reason: found 'fine'",
+        ),
+    ],
+)
+def test_bad_keys_of_an_evaluation_are_refused(path: str, value: object, said: str) -> None:
+    raw = json.loads(json.dumps(BASE_ONLY))
+    *parents, last = path.split(".")
+    node = raw
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    with pytest.raises(StudyError, match=said):
+        parse(yaml.safe_dump(raw))
+
+
+def test_what_is_to_be_pinned_names_a_commit() -> None:
+    pinned = {**BASE_ONLY, "to_be_pinned": True}
+    assert parse(yaml.safe_dump(pinned)).to_be_pinned
+    moving = {**pinned, "others": {"theirs": {"source": HUB}}}
+    with pytest.raises(StudyError, match=r"theirs\.source\.revision: found 'main'.*40 hex digits"):
+        parse(yaml.safe_dump(moving))
+    fixed = {**pinned, "others": {"theirs": {"source": {**HUB, "revision": "0" * 40}}}}
+    assert cells.labels(parse(yaml.safe_dump(fixed))) == ["base", "other/theirs"]
+
+
+def test_a_mixture_is_checked_and_counts_as_its_parts() -> None:
+    entry = {
+        "type": "corpus",
+        "title": "mixed",
+        "reader": "mixture",
+        "content": "pairs",
+        "mixture": {"smoke-words": 1, "smoke-pairs": 2},
+        "splits": {"train": {"role": "train"}, "validation": {"role": "validation"}},
+        "licence": "own",
+        "citation": "own",
+    }
+    raw = json.loads(json.dumps(TWO_OF_EACH))
+    raw["settings"]["b"] |= {"corpus": "mixed", "tasks": []}
+    raw["catalogue"] = {"mixed": entry}
+    study = parse(yaml.safe_dump(raw))
+    assert set(cells.corpus_sources(study, "mixed")) == {
+        f"{part}.{key}"
+        for part in ("smoke-words", "smoke-pairs")
+        for key in study.corpus_entry(part).sources
+    }
+    raw["catalogue"]["child"] = {
+        **study.corpus_entry("smoke-pairs").model_dump(mode="json"),
+        "derived_from": ["smoke-words"],
+    }
+    entry["mixture"] = {"smoke-words": 1, "child": 2}
+    raw["settings"]["b"]["tasks"] = ["words"]
+    raw["catalogue"]["mixed"] = entry
+    with pytest.raises(StudyError, match=r"not derived from smoke-words"):
+        parse(yaml.safe_dump(raw))
+    entry["mixture"] = {"smoke-words": 1, "smoke-wrods": 2}
+    with pytest.raises(StudyError, match=r"mixture\.smoke-wrods.*did you mean 'smoke-words'"):
+        parse(yaml.safe_dump(raw))
+
+
+def test_two_of_each_axis_gives_the_jobs_counted_by_hand() -> None:
+    study = parse(yaml.safe_dump(TWO_OF_EACH))
+    counted = cells.jobs(study)
+    assert counted["train"] == 2 * 2 * 2 * 2
+    assert counted["tune"] == 2 * 2 * 2
+    assert counted["select"] == 2 * 2
+    assert counted["generate"] == counted["score"] == counted["retain"] == 16 + 1
+    assert counted["prepare"] == 2
+    assert len(set(cells.labels(study))) == 17
+    assert cells.selection(study, "a", "lora") == ("a", "lora")
+
+
+def test_a_method_at_another_rate_waits_for_that_selection() -> None:
+    own = {**TWO_OF_EACH["methods"], "ten": {"kind": "lora", "rank": 2, "at": "10x full"}}
+    study = parse(yaml.safe_dump({**TWO_OF_EACH, "methods": own}))
+    assert cells.selection(study, "a", "ten") == ("a", "full")
+    assert cells.jobs(study)["tune"] == 8
+    assert cells.jobs(study)["train"] == 24
