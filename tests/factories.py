@@ -241,7 +241,6 @@ def diversity(path: Path, cell: str, classes: dict[str, list[list[int]]]) -> Rec
             "classes": kinds,
             "unparsable": [0] * n,
             "distinct_n": {str(k): [0.25 * k] * n for k in (1, 2, 3)},
-            "pass_at_k": {},
         },
     )
 

@@ -44,8 +44,6 @@ def test_hand_count() -> None:
     assert found["classes"]["passing"] == {"exact": [[2, 1], []], "syntax": [[3], []]}
     assert found["classes"]["failing"] == {"exact": [[1], [2, 2]], "syntax": [[1], [4]]}
     assert found["unparsable"] == [1, 4]
-    # 3 of 4 pass: pass@1 = 3/4, and any two hold one that passes.
-    assert found["pass_at_k"] == {"1": [0.75, 0], "2": [1, 0], "3": [1, 0], "4": [1, 0]}
 
 
 def test_prose_keeps_its_marks() -> None:
@@ -132,7 +130,6 @@ def test_stage_joins_by_problem_and_sample(files: dict[str, Path]) -> None:
     assert record.science.settings["identity"] == "python"
     assert record.results["problems"] == [5]
     assert record.results["classes"]["passing"]["exact"] == [[1]]
-    assert record.results["pass_at_k"] == {"1": [0.5], "2": [1.0]}
 
 
 def test_stage_passes_divergence_on(files: dict[str, Path]) -> None:

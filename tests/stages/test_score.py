@@ -18,7 +18,7 @@ from lora_ledger.data.corpora.store import load as load_rows
 from lora_ledger.data.corpora.store import save
 from lora_ledger.records.record import Record, write_record
 from lora_ledger.stages.generate import rows_gz
-from lora_ledger.stages.score import judged, pass_at_k, score, solution
+from lora_ledger.stages.score import all_pass_at_k, judged, score, solution
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import KeyProblem, Study
 
@@ -37,7 +37,7 @@ def test_pass_at_k_equals_human_evals_estimator() -> None:
     for n in (1, 5, 20, 200):
         counts = [0, n, *(rng.randint(0, n) for _ in range(20))]
         sizes = [k for k in (1, 2, 10, 64, 100) if k <= n]
-        found = pass_at_k([[i < c for i in range(n)] for c in counts], sizes)
+        found = all_pass_at_k([[i < c for i in range(n)] for c in counts], sizes)
         assert set(found) == {f"pass@{k}" for k in sizes}
         for k in sizes:
             expected = estimate_pass_at_k(n, counts, k)
@@ -46,7 +46,7 @@ def test_pass_at_k_equals_human_evals_estimator() -> None:
 
 def test_pass_at_k_refuses_more_than_there_are() -> None:
     with pytest.raises(ValueError, match="expected 0 <= c <= n and 1 <= k <= n"):
-        pass_at_k([[True, False]], [3])
+        all_pass_at_k([[True, False]], [3])
 
 
 def scored(
@@ -260,7 +260,7 @@ def test_a_diverged_cell_passes_its_status_on(study: Study, tmp_path: Path) -> N
     "scored",
     [
         "import lora_ledger.data.tasks.loading, lora_ledger.sandbox.proof",
-        "score.pass_at_k([[True, False]], [1])",
+        "score.all_pass_at_k([[True, False]], [1])",
     ],
 )
 def test_scores_are_made_without_torch(scored: str) -> None:

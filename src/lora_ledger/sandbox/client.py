@@ -229,11 +229,3 @@ def lacking(found: Confinement, least: int) -> str:
         "`python -m lora_ledger.sandbox selftest` shows every layer"
     )
     return "\n  ".join(lines)
-
-
-def judge_all(
-    problems: Sequence[Problem], jobs: int = 1, level: int = 3, limits: Limits | None = None
-) -> list[Verdict]:
-    """The verdicts on problems, by judges that live as long as this call. Raises SandboxError."""
-    with Sandbox(jobs, level, limits) as sandbox:
-        return sandbox.judge_all(problems)

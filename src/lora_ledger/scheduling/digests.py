@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1]
 ROOT = PACKAGE.name
 LEFT_OUT = ("records", "scheduling", "cli", "study", "catalogue", "data.sources")
 # Modules that a stage reaches by their file or by a name: no import statement shows them.
-BY_NAME = {"stages.score": ("metrics.pass_at_k", "sandbox.probes")}
+BY_NAME = {"stages.score": ("sandbox.probes",)}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 In: the generations of one cell and task, and the verdict on each from `score`.
 Out: a record with, for each problem and class (all, passing, failing), how often each distinct
-completion occurred, so that any rarefaction can be computed from it; distinct-n and pass@k.
+completion occurred, so that any rarefaction can be computed from it; and distinct-n.
 It runs no generated code and compares no cells; `tabulate` does the latter.
 """
 
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.analysis.statistics import pass_at_k
 from lora_ledger.records.record import Record, digest_file, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 
@@ -118,7 +117,6 @@ def count(problems: dict[int, list[Sample]], *, python: bool) -> dict[str, Any]:
             ]
             chosen["exact"].append(multiplicities(samples[i].completion for i in members))
             chosen["syntax"].append(multiplicities(keys[i] for i in members))
-    passed = [sum(s.passed for s in samples) for samples in problems.values()]
     return {
         "problems": list(problems),
         "samples": n,
@@ -128,7 +126,6 @@ def count(problems: dict[int, list[Sample]], *, python: bool) -> dict[str, Any]:
             str(size): [distinct_n([s.completion for s in ss], size) for ss in problems.values()]
             for size in (1, 2, 3)
         },
-        "pass_at_k": {str(k): [pass_at_k(n, c, k) for c in passed] for k in range(1, n + 1)},
     }
 
 

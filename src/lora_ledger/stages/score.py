@@ -16,8 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,6 @@ from lora_ledger.study.schema import KeyProblem, Study, require
 if TYPE_CHECKING:
     from lora_ledger.sandbox.client import Problem
 
-METRIC = Path(__file__).parents[1] / "metrics" / "pass_at_k.py"
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50, 64, 100, 128, 200, 256)
 CODE_COLUMNS = ("problem", "id", "sample", "passed", "reason")
 WORD_COLUMNS = ("problem", "id", "sample", "strict", "flexible", "extracted")
@@ -56,31 +54,11 @@ def by_problem(rows: Rows, problems: Sequence[int], values: Sequence[Any]) -> li
     return [found[problem] for problem in problems]
 
 
-@contextmanager
-def without(name: str) -> Iterator[None]:
-    """A package that is not imported yet cannot be, until the block ends."""
-    absent = name not in sys.modules
-    if absent:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules[name]
+def all_pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[str, list[float]]:
+    """pass@k of each problem for each k of `sizes`; ValueError for a k above the samples."""
+    from lora_ledger.analysis.statistics import pass_at_k
 
-
-def pass_at_k(passed: Sequence[Sequence[bool]], sizes: Sequence[int]) -> dict[str, list[float]]:
-    """pass@k of each problem for each k of `sizes`, by the metric module of this package."""
-    # `evaluate` looks for transformers' pipelines, whose import takes longer than most scores.
-    with loading(), without("transformers"):
-        import evaluate
-
-    metric = evaluate.load(str(METRIC))
-    metric.keep_in_memory = True
-    found: dict[str, list[float]] = metric.compute(
-        predictions=[list(map(bool, one)) for one in passed], k=list(sizes)
-    )
-    return found
+    return {f"pass@{k}": [pass_at_k(len(one), sum(one), k) for one in passed] for k in sizes}
 
 
 def judged(judge: str, row: Mapping[str, Any], document: Mapping[str, Any]) -> Problem:
@@ -156,7 +134,7 @@ def score_code(
     found = proof.as_dict()
     confinement = found.pop("confinement")
     results = {
-        "metrics": pass_at_k(by_problem(rows, problems, passed), sizes),
+        "metrics": all_pass_at_k(by_problem(rows, problems, passed), sizes),
         "reasons": dict(sorted(Counter(verdict.reason for verdict in verdicts).items())),
         "proof": found,
     }

@@ -1,1 +1,0 @@
-"""Metrics: local modules of `evaluate`, loaded by path and without a network."""
