@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from lora_ledger.records.atomic import write_text_atomic
 from tqdm import tqdm
 
 from lora_ledger.catalogue import begin_ids, token_id
 from lora_ledger.data.tasks.loading import Loaded, build
 from lora_ledger.inference.language_model import LedgerModel
 from lora_ledger.inference.weights import load_cell
+from lora_ledger.records.atomic import write_text_atomic
 from lora_ledger.stages.generate import generation_settings
 from lora_ledger.study import cells
 from lora_ledger.study.file import load
@@ -62,7 +62,7 @@ def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[LedgerModel,
 
 def task_of(study: Study, out: Path, run: str, items: int) -> tuple[Loaded, list[int]]:
     """The task as the stages render it, and the places of its first chosen items."""
-    what = study.evaluation.generate.get(run) or study.evaluation.choices[run]
+    what = study.evaluation.generate.get(run) or study.evaluation.likelihood[run]
     info = cells.task_of(study, run)
     kwargs = generation_settings(what) if run in study.evaluation.generate else None
     folder = out / "data" / info.corpus
@@ -168,9 +168,9 @@ def main() -> None:
     out = Path("results") / study.name
     ours, theirs = back_ends(study, out / "models" / study.model, args.batch_size)
     found: dict[str, Any] = {}
-    runs = args.only or [*study.evaluation.choices, *study.evaluation.generate]
+    runs = args.only or [*study.evaluation.likelihood, *study.evaluation.generate]
     for run in tqdm(runs, desc="tasks", disable=not sys.stderr.isatty()):
-        asked = run in study.evaluation.choices
+        asked = run in study.evaluation.likelihood
         task, chosen = task_of(study, out, run, args.items if asked else args.texts)
         found[run] = (likelihoods if asked else texts)(ours, theirs, task, chosen)
         # Written after each task, so that a run that is stopped loses one at most.

@@ -32,7 +32,7 @@ PEERS = {
     "sft": "TRL SFTTrainer as it comes (gradient checkpointing)",
     "sft-plain": "TRL SFTTrainer, no checkpointing",
 }
-OURS = {"ours": "lora-ledger", "ours-checkpointing": "lora-ledger, checkpointing: true"}
+OURS = {"ours": "lora-ledger", "ours-checkpointing": "lora-ledger, gradient_checkpointing: true"}
 MODES = {
     "full-cpt": ("full", "cpt", 4),
     "lora-r8-cpt": ("lora-r8", "cpt", 4),

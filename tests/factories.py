@@ -72,7 +72,7 @@ def study(**changes: Any) -> Study:
                 "gsm": {"task": "gsm-symbolic", "limit": 50},
             },
             "texts": {"general": {"corpus": "texts"}},
-            "choices": {"facts": {"task": "factbook-facts", "limit": 100}},
+            "likelihood": {"facts": {"task": "factbook-facts", "limit": 100}},
             "allow_code_execution": True,
             "bootstrap": 200,
         },

@@ -32,7 +32,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "evaluation": [schema.Evaluation],
     "evaluation.generate.<name>": [schema.TaskRun],
     "evaluation.texts.<name>": [schema.RetainText],
-    "evaluation.choices.<name>": [schema.RetainChoices],
+    "evaluation.likelihood.<name>": [schema.LikelihoodTask],
     "others.<name>": [schema.Other],
     "contamination": [schema.Permission],
     "catalogue.<name>, of type model": [catalogue.ModelEntry],

@@ -48,8 +48,8 @@ STUDY: dict[str, Any] = {
             "sequence_length": 32,
             "batch_size": 4,
             "micro_batch_size": 2,
-            "validation": 4,
-            "validations": 1,
+            "validation_examples": 4,
+            "validation_points": 1,
         },
         "ift": {
             "corpus": "pairs",
@@ -57,8 +57,8 @@ STUDY: dict[str, Any] = {
             "sequence_length": 32,
             "batch_size": 4,
             "micro_batch_size": 2,
-            "validation": 4,
-            "validations": 1,
+            "validation_examples": 4,
+            "validation_points": 1,
         },
     },
     "methods": {

@@ -37,7 +37,7 @@ def train_digest(study: Study) -> str:
     ("path", "value"),
     [
         ("settings.code-cpt.batch_size", 8),
-        ("settings.code-cpt.clip", 0.5),
+        ("settings.code-cpt.max_grad_norm", 0.5),
         ("budgets.tokens.tokens", 3000),
         ("compute.threads", 2),
         ("compute.precision.train", "bf16"),
@@ -56,7 +56,7 @@ def test_what_decides_the_weights_moves_the_digest_of_training(path: str, value:
         ("evaluation.generate.words.limit", 3),
         ("evaluation.bootstrap", 900),
         ("checkpoint_steps", 7),
-        ("settings.code-cpt.clip", 1.0),
+        ("settings.code-cpt.max_grad_norm", 1.0),
     ],
 )
 def test_what_does_not_leaves_it_alone(path: str, value: object) -> None:
@@ -173,7 +173,7 @@ def test_descent_is_followed_through_texts_and_other_copies() -> None:
         raw["settings"][key]["corpus"] = "child"
     for parent, evaluation in (
         ("math", {"texts": {"mathematics": {"corpus": "math-text"}}}),
-        ("hellaswag", {"choices": {"klosax": {"task": "hellaswag-klosax"}}}),
+        ("hellaswag", {"likelihood": {"klosax": {"task": "hellaswag-klosax"}}}),
         ("gsm8k", {"generate": {**raw["evaluation"]["generate"], "code": {"task": "gsm8k"}}}),
     ):
         raw["catalogue"] = {"child": {**entry, "derived_from": [parent]}}

@@ -87,7 +87,7 @@ def test_nothing_to_draw_is_still_a_figure(tmp_path: Path) -> None:
 def benchmarks(root: Path, **changes: Any) -> dict[str, Any]:
     """What `tabulate` gives the dot plots: base 15 of 20 and 8 of 16 right, all others 10 and 8."""
     evaluation = factories.study().model_dump(mode="json")["evaluation"]
-    evaluation["choices"] = {name: {"task": name, "corpus": "texts"} for name in NAMES}
+    evaluation["likelihood"] = {name: {"task": name, "corpus": "texts"} for name in NAMES}
     evaluation["gauntlet_mean"] = NAMES
     evaluation["generate"] = {}
     other = {"paper": {"source": {"kind": "local", "path": "adapter"}}}

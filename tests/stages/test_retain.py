@@ -24,7 +24,7 @@ from lora_ledger.stages.retain import (
     retain,
 )
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import KeyProblem, RetainChoices, Study
+from lora_ledger.study.schema import KeyProblem, LikelihoodTask, Study
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 TEXTS = ["The river is long; " * 9, "Über " * 30, "x" * 1700, "never read"]
@@ -180,7 +180,7 @@ def test_accuracies_by_hand(
     save({"test": [item]}, tmp_path)
     sent = [f" {choice}" for choice in choices]
     lm: Any = Fixed(dict(zip(sent, sums, strict=True)), dict(zip(sent, tokens, strict=True)))
-    found, rows = measure_items(lm, "x", tmp_path, RetainChoices(task="smoke-facts"))
+    found, rows = measure_items(lm, "x", tmp_path, LikelihoodTask(task="smoke-facts"))
     keys = ("acc", "acc_norm", "acc_token", "gold", "options")
     assert [found[key] for key in keys] == [[acc], [acc_norm], [acc_token], [2], [3]]
     assert found["cross_entropy"] == [pytest.approx(loss, abs=1e-12)]
@@ -207,7 +207,7 @@ def test_choices_that_are_contexts_by_hand(
     save({"test": [Example(group="g", prompt="Q?", fields=fields)]}, tmp_path)
     contexts = ["Ann beat Benjamin as Ann", "Ann beat Benjamin as Benjamin"]
     lm: Any = Fixed(dict(zip(contexts, sums, strict=True)), dict.fromkeys(contexts, 3), by=0)
-    found, rows = measure_items(lm, "x", tmp_path, RetainChoices(task="winogrande"))
+    found, rows = measure_items(lm, "x", tmp_path, LikelihoodTask(task="winogrande"))
     assert "acc_norm" not in found
     assert (found["acc"], found["acc_token"], found["gold"]) == ([acc], [acc], [int(answer) - 1])
     assert found["cross_entropy"] == [pytest.approx(loss, abs=1e-12)]

@@ -82,6 +82,11 @@ BAD = {
         "allow_code_execution: false",
         ["evaluation.allow_code_execution", "code"],
     ),
+    "a key of an earlier release": (
+        "validation_examples: 8",
+        "validation: 8",
+        ["settings.code-cpt.validation: ", "'validation_examples'"],
+    ),
     "an unknown kind of method": (
         "kind: lora, rank: 2, init: olora",
         "kind: lara, rank: 2, init: olora",
@@ -185,14 +190,14 @@ HUB = {"kind": "hub", "repo": "someone/theirs", "type": "model", "files": ["*.js
     [
         ("evaluation", {}, r"settings: found \{\}, expected a setting, or something in evaluation"),
         (
-            "evaluation.choices",
+            "evaluation.likelihood",
             {"words": {"task": "smoke-facts"}},
-            r"evaluation\.choices: found \['words'\], expected names that `generate` does not have",
+            r"evaluation\.likelihood: found \['words'\], expected names that `generate` does not",
         ),
         (
             "evaluation.gauntlet_mean",
             ["fatcs"],
-            r"gauntlet_mean: found 'fatcs', expected one of choices: none is there",
+            r"gauntlet_mean: found 'fatcs', expected one of likelihood: none is there",
         ),
         (
             "evaluation.generate.words.corpus",

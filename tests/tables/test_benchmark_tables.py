@@ -31,7 +31,7 @@ def plan(**changes: Any) -> Study:
     """Two members of the Gauntlet and a continuation."""
     evaluation = study().model_dump(mode="json")["evaluation"]
     names = ("hellaswag", "winogrande", "lambada")
-    evaluation["choices"] = {name: {"task": name, "corpus": "texts"} for name in names}
+    evaluation["likelihood"] = {name: {"task": name, "corpus": "texts"} for name in names}
     evaluation["gauntlet_mean"] = names[:2]
     control = {"corpus": "pairs", "regime": "ift", "role": "control"}
     raw: dict[str, Any] = {

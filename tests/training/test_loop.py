@@ -48,7 +48,10 @@ def test_accumulation_equals_one_big_batch(job: Any) -> None:
 def test_one_step_against_plain_torch(job: Any, tiny_model: Path) -> None:
     """Loss, clipping and AdamW written out: all 24 examples, one by one, in one step."""
     study = variant(
-        batch_size=24, micro_batch_size=4, clip=0.5, schedule={"name": "constant", "warmup": 0}
+        batch_size=24,
+        micro_batch_size=4,
+        max_grad_norm=0.5,
+        schedule={"name": "constant", "warmup": 0},
     )
     this = job("full", "ift")
     from datasets import load_from_disk

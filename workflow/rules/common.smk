@@ -1,7 +1,7 @@
 # Functions of wildcards that several rules use.
 
 RETAINED = {name: text.corpus for name, text in STUDY.evaluation.texts.items()}
-CHOSEN = {name: cells.task_of(STUDY, name).corpus for name in STUDY.evaluation.choices}
+CHOSEN = {name: cells.task_of(STUDY, name).corpus for name in STUDY.evaluation.likelihood}
 
 
 def digests(stage):

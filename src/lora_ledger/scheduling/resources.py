@@ -95,7 +95,7 @@ def train_mb(study: Study, setting: str, method: str) -> int:
     heads = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
     block = 4 * (4 * shape.hidden + heads + 2 * shape.intermediate)
     kept = shape.layers * block
-    if study.compute.checkpointing:
+    if study.compute.gradient_checkpointing:
         kept = shape.layers * 4 * shape.hidden + block
     activations = tokens * kept
     casts = total * 2

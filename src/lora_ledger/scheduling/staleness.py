@@ -31,7 +31,7 @@ def _compute(study: Study, role: str) -> dict[str, Any]:
         "threads": compute.threads,
         "precision": getattr(compute.precision, role),
     }
-    if role == "evaluate" and compute.backend != "transformers":
+    if role == "evaluate" and compute.backend != "fast":
         reads["backend"] = compute.backend
     return reads
 
@@ -66,7 +66,7 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
         return {}
     if stage == "prepare":
         setting = study.settings[names["setting"]]
-        keys = {"corpus", "regime", "sequence_length", "validation"}
+        keys = {"corpus", "regime", "sequence_length", "validation_examples"}
         return {
             **setting.model_dump(mode="json", include=keys),
             "tokens": _lean(study.model_entry().tokens),
@@ -90,7 +90,7 @@ def _reads(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
             "texts": {name: _lean(text) for name, text in evaluation.texts.items()},
             "choices": {
                 name: {**_lean(choice), "digest": task_of(study, name).digest}
-                for name, choice in evaluation.choices.items()
+                for name, choice in evaluation.likelihood.items()
             },
             "batch_size": evaluation.batch_size,
             "compute": _compute(study, "evaluate"),

@@ -223,7 +223,7 @@ def contaminate(
     study = load(study_file)
     trained = list(dict.fromkeys(setting.corpus for setting in study.settings.values()))
     require("--corpus", corpus, trained, "a setting's corpus")
-    require("--run", run, [*study.evaluation.generate, *study.evaluation.choices], "one of")
+    require("--run", run, [*study.evaluation.generate, *study.evaluation.likelihood], "one of")
     info = cells.task_of(study, run)
     splits = training_splits(study.corpus_entry(corpus))
     own = noise_splits(study.corpus_entry(info.corpus))

@@ -156,7 +156,7 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
                     "raise sequence_length or choose another corpus"
                 )
             if split == "validation":
-                rows = rows[: setting.validation]
+                rows = rows[: setting.validation_examples]
             datasets.Dataset.from_list(rows, features=features).save_to_disk(
                 str(Path(temporary) / split)
             )
@@ -171,7 +171,8 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
             code=code_digest("stages.prepare"),
             settings={
                 **setting.model_dump(
-                    mode="json", include={"corpus", "regime", "sequence_length", "validation"}
+                    mode="json",
+                    include={"corpus", "regime", "sequence_length", "validation_examples"},
                 ),
                 "tokens": tokens.model_dump(),
             },

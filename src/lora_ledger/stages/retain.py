@@ -24,7 +24,7 @@ from lora_ledger.records.record import Record, identity, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import KeyProblem, RetainChoices, RetainText, Study, require
+from lora_ledger.study.schema import KeyProblem, LikelihoodTask, RetainText, Study, require
 
 if TYPE_CHECKING:
     from lora_ledger.data.tasks.loading import LocalTask
@@ -71,7 +71,7 @@ def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, A
 
 
 def measure_items(
-    lm: LedgerModel, name: str, folder: Path, what: RetainChoices
+    lm: LedgerModel, name: str, folder: Path, what: LikelihoodTask
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's items as the record holds them, a list for each key, and a row of COLUMNS for each
     scored continuation. `kind` is the task's: see `of_choices` and `of_continuation`.
@@ -181,9 +181,9 @@ def retain(
     for name in texts:
         require("--text", name, study.evaluation.texts, "one of evaluation.texts")
     for name in choices:
-        require("--choices", name, study.evaluation.choices, "one of evaluation.choices")
+        require("--choices", name, study.evaluation.likelihood, "one of evaluation.likelihood")
     what_texts = {name: study.evaluation.texts[name] for name in texts}
-    what_choices = {name: study.evaluation.choices[name] for name in choices}
+    what_choices = {name: study.evaluation.likelihood[name] for name in choices}
     settings: dict[str, Any] = {
         "texts": {name: what.model_dump(mode="json") for name, what in what_texts.items()},
         "choices": {name: _resolved(what) for name, what in what_choices.items()},
@@ -235,7 +235,7 @@ def retain(
     )
 
 
-def _resolved(what: RetainChoices) -> dict[str, Any]:
+def _resolved(what: LikelihoodTask) -> dict[str, Any]:
     """The entry's keys as they are used, with what its task file says."""
     info = describe(what.task, what.corpus)
     shots = info.shots(what.num_fewshot)

@@ -127,15 +127,15 @@ def scored(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def task_of(study: Study, run: str) -> TaskInfo:
-    """The task file behind a run of `generate` or a `choices` entry."""
+    """The task file behind a run of `generate` or a `likelihood` entry."""
     evaluation = study.evaluation
-    named = evaluation.generate.get(run) or evaluation.choices[run]
+    named = evaluation.generate.get(run) or evaluation.likelihood[run]
     return describe(named.task, named.corpus)
 
 
 def gated(study: Study, setting: str) -> list[str]:
     """The runs whose items the setting's corpus is searched for: all that its cells are asked."""
-    return [*study.settings[setting].tasks, *study.evaluation.choices]
+    return [*study.settings[setting].tasks, *study.evaluation.likelihood]
 
 
 def pairs(study: Study) -> list[tuple[str, str]]:
@@ -157,7 +157,7 @@ def corpora(study: Study) -> list[str]:
     names = [s.corpus for s in study.settings.values()]
     names += [task_of(study, run).corpus for run, _ in scored(study)]
     names += [text.corpus for text in study.evaluation.texts.values()]
-    names += [task_of(study, name).corpus for name in study.evaluation.choices]
+    names += [task_of(study, name).corpus for name in study.evaluation.likelihood]
     return list(dict.fromkeys(names))
 
 

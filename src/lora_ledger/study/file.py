@@ -25,9 +25,17 @@ from lora_ledger.models.architecture import GROUPS, ArchitectureError, module_na
 
 from . import cells
 from . import schema as schema
-from .schema import KeyProblem, LoraMethod, RetainChoices, Study, TaskRun, nearest, require
+from .schema import KeyProblem, LikelihoodTask, LoraMethod, Study, TaskRun, nearest, require
 
 CONFIG = Path("config")
+# Keys of earlier releases, and what they are called now.
+OLD_KEYS = {
+    "clip": "max_grad_norm",
+    "checkpointing": "gradient_checkpointing",
+    "validation": "validation_examples",
+    "validations": "validation_points",
+    "choices": "likelihood",
+}
 
 
 class StudyError(ValueError):
@@ -111,6 +119,9 @@ def _explain(error: ErrorDetails) -> str:
         return parts if not location or parts.startswith(key) else f"{key}.{parts}"
     if error["type"] == "extra_forbidden":
         known = _fields_at(error["loc"])
+        new = OLD_KEYS.get(str(location[-1]))
+        if new in known:
+            return f"{key}: found a key of an earlier release, expected its new name {new!r}"
         near = nearest(str(location[-1]), known)
         hint = f"; did you mean {near!r}?" if near else ""
         return f"{key}: found an unknown key, expected one of {', '.join(known)}{hint}"
@@ -192,7 +203,7 @@ def _check_tasks(study: Study) -> None:
     """Every task that is named exists and fits the place where it is named."""
     for place, runs, kinds in (
         ("generate", study.evaluation.generate, ("generate",)),
-        ("choices", study.evaluation.choices, ("choices", "continuation")),
+        ("likelihood", study.evaluation.likelihood, ("choices", "continuation")),
     ):
         for name, run in runs.items():
             key = f"evaluation.{place}.{name}.task"
@@ -240,9 +251,9 @@ def _check_descent(study: Study) -> None:
     evaluation = study.evaluation
     for name, setting in study.settings.items():
         parents = cells.ancestors(study, setting.corpus)
-        asked: dict[str, TaskRun | RetainChoices] = {
+        asked: dict[str, TaskRun | LikelihoodTask] = {
             **{f"generate.{run}": evaluation.generate[run] for run in setting.tasks},
-            **{f"choices.{run}": choice for run, choice in evaluation.choices.items()},
+            **{f"likelihood.{run}": choice for run, choice in evaluation.likelihood.items()},
         }
         scored: dict[str, tuple[str, ...]] = {
             run: describe(what.task, what.corpus).corpora for run, what in asked.items()

@@ -64,17 +64,18 @@ class Compute(Frozen):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: PositiveInt = Field(1, description="Torch threads of one job on a CPU.")
     precision: Precision = Precision()
-    backend: Literal["transformers", "vllm"] = Field(
-        "transformers",
-        description="What answers the requests of an evaluation. `vllm` needs CUDA and its own "
-        "install, and loads adapters without merging them.",
+    backend: Literal["plain", "fast", "vllm"] = Field(
+        "fast",
+        description="What trains and what answers the requests of an evaluation. `plain`: "
+        "transformers and lm-eval as they come, slow, to check `fast` by. `vllm` needs CUDA and "
+        "its own install, and loads adapters without merging them.",
     )
     memory_gb: PositiveFloat | None = Field(
         None,
         description="Memory that all jobs at once may take, in GB of 10^9 bytes; default: what the "
         "profile allows. It schedules and changes no number.",
     )
-    checkpointing: bool = Field(
+    gradient_checkpointing: bool = Field(
         False,
         description="Training keeps the input of each block only and computes the block again for "
         "its gradients: less memory, about a third more compute, the same numbers.",
@@ -83,7 +84,7 @@ class Compute(Frozen):
     @model_validator(mode="after")
     def _back_end_fits(self) -> Compute:
         if self.backend == "vllm" and self.device in ("cpu", "mps"):
-            raise KeyProblem("backend", "vllm", f"transformers on the device {self.device}")
+            raise KeyProblem("backend", "vllm", f"fast or plain on the device {self.device}")
         return self
 
 
@@ -199,9 +200,11 @@ class Setting(Frozen):
     micro_batch_size: PositiveInt = Field(2, description="Sequences of one forward pass.")
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    clip: PositiveFloat = Field(1.0, description="Largest norm of the gradient.")
-    validation: PositiveInt = Field(64, description="Validation blocks or examples, at most.")
-    validations: Annotated[int, Field(ge=0)] = Field(
+    max_grad_norm: PositiveFloat = Field(1.0, description="Largest norm of the gradient.")
+    validation_examples: PositiveInt = Field(
+        64, description="Validation blocks or examples, at most."
+    )
+    validation_points: Annotated[int, Field(ge=0)] = Field(
         2, description="How often the validation loss is measured between start and end."
     )
     methods: tuple[Name, ...] | None = Field(None, description="Default: all methods.")
@@ -249,7 +252,7 @@ class RetainText(Frozen):
     sequence_length: PositiveInt = 512
 
 
-class RetainChoices(Frozen):
+class LikelihoodTask(Frozen):
     """A task of the source domain answered by likelihoods: several choices, or one continuation."""
 
     task: Name
@@ -267,10 +270,10 @@ class Evaluation(Frozen):
 
     generate: dict[Name, TaskRun] = Field(default_factory=dict)
     texts: dict[Name, RetainText] = Field(default_factory=dict)
-    choices: dict[Name, RetainChoices] = Field(default_factory=dict)
+    likelihood: dict[Name, LikelihoodTask] = Field(default_factory=dict)
     gauntlet_mean: tuple[Name, ...] = Field(
         (),
-        description="Keys of `choices` whose accuracies by the lowest mean loss per token are "
+        description="Keys of `likelihood` whose accuracies by the lowest mean loss per token are "
         "averaged without weights, as Biderman et al. do.",
     )
     batch_size: PositiveInt = 8
@@ -287,11 +290,11 @@ class Evaluation(Frozen):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Evaluation:
-        both = sorted(set(self.generate) & set(self.choices))
+        both = sorted(set(self.generate) & set(self.likelihood))
         if both:
-            raise KeyProblem("choices", both, "names that `generate` does not have")
+            raise KeyProblem("likelihood", both, "names that `generate` does not have")
         for name in self.gauntlet_mean:
-            require("gauntlet_mean", name, self.choices, "one of choices")
+            require("gauntlet_mean", name, self.likelihood, "one of likelihood")
         return self
 
 
@@ -315,7 +318,7 @@ class Permission(Frozen):
     """A pair of corpus and task that the contamination gate is to let pass, and why."""
 
     corpus: Name
-    task: Name = Field(description="A key of `evaluation.generate` or `evaluation.choices`.")
+    task: Name = Field(description="A key of `evaluation.generate` or `evaluation.likelihood`.")
     reason: Annotated[str, Field(min_length=10)]
 
 
@@ -360,14 +363,14 @@ class Study(Frozen):
             for key in ("methods", "budgets"):
                 if not getattr(self, key):
                     raise KeyProblem(key, {}, "one or more, since there are settings")
-        elif not (self.evaluation.generate or self.evaluation.texts or self.evaluation.choices):
+        elif not (self.evaluation.generate or self.evaluation.texts or self.evaluation.likelihood):
             raise KeyProblem("settings", {}, "a setting, or something in evaluation")
         for name, setting in self.settings.items():
             _check_setting(self, name, setting)
         for name, other in self.others.items():
             for task in other.tasks or ():
                 require(f"others.{name}.tasks", task, self.evaluation.generate, "one of")
-        runs = [*self.evaluation.generate, *self.evaluation.choices]
+        runs = [*self.evaluation.generate, *self.evaluation.likelihood]
         for i, pair in enumerate(self.contamination):
             corpora = list(dict.fromkeys(setting.corpus for setting in self.settings.values()))
             require(f"contamination.{i}.corpus", pair.corpus, corpora, "a setting's corpus")

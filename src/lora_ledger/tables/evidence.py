@@ -24,7 +24,7 @@ class EvidenceError(ValueError):
 class Evidence:
     """`score` and `diversity` are keyed (run of `evaluation.generate`, cell label).
 
-    `contaminate` is keyed (corpus of a setting, key of `evaluation.generate` or `choices`).
+    `contaminate` is keyed (corpus of a setting, key of `evaluation.generate` or `likelihood`).
     """
 
     study: Study
@@ -114,7 +114,7 @@ def gather(
         record = _read(path, "select")
         name = record.cell if record.cell in pairs else f"{path.parent.name}/{path.stem}"
         selected[pairs[place(path, list(pairs), "setting and method", name)]] = record
-    sets = [*runs, *study.evaluation.choices]
+    sets = [*runs, *study.evaluation.likelihood]
     overlaps = {
         f"{setting.corpus}/{run}": (setting.corpus, run)
         for setting in study.settings.values()

@@ -201,7 +201,7 @@ def _forgetting_notes(
     if study.evaluation.gauntlet_mean:
         extra.append(gauntlet_note(evidence))
     extra += external_note(evidence)
-    extra += permitted(evidence, study.evaluation.choices)
+    extra += permitted(evidence, study.evaluation.likelihood)
     if any("clean subset" in section.keys["measure"] for section in sections):
         extra.append(CLEAN)
     return extra

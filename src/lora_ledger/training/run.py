@@ -36,9 +36,9 @@ SETTING_KEYS = (
     "micro_batch_size",
     "optimiser",
     "schedule",
-    "clip",
-    "validation",
-    "validations",
+    "max_grad_norm",
+    "validation_examples",
+    "validation_points",
 )
 METHOD_KEYS_LEFT_OUT = {"learning_rates", "at"}
 
@@ -116,7 +116,9 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     logging.disable_progress_bar()
     torch_setup(study.compute.threads, where["device"])
     examples = read_examples(load_from_disk(str(job.data / "train")))
-    validation = read_examples(load_from_disk(str(job.data / "validation")), setting.validation)
+    validation = read_examples(
+        load_from_disk(str(job.data / "validation")), setting.validation_examples
+    )
     steps = plan(
         examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
     )
@@ -136,15 +138,15 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             optimiser=setting.optimiser,
             schedule=setting.schedule,
             rate=job.rate,
-            clip=setting.clip,
+            clip=setting.max_grad_norm,
             seed=job.seed,
-            validations=setting.validations,
+            validations=setting.validation_points,
             batch_size=setting.batch_size,
             micro_batch_size=setting.micro_batch_size,
             device=where["device"],
             precision=where["train"],
             evaluate_precision=where["evaluate"],
-            checkpointing=study.compute.checkpointing,
+            checkpointing=study.compute.gradient_checkpointing,
             checkpoint_steps=study.checkpoint_steps,
             work=job.work,
             fingerprint=fingerprint,
@@ -196,7 +198,7 @@ def _start(study: Study, job: Job) -> Path | None:
     settings = settings_of(study, job)
     decides = {
         "inputs": inputs_of(job),
-        "validation": settings["setting"]["validation"],
+        "validation": settings["setting"]["validation_examples"],
         # Another processor may round otherwise.
         "where": [platform.node(), settings["threads"], resolve(study.compute)],
         "code": code_digest(

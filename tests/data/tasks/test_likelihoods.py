@@ -13,7 +13,7 @@ from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.weights import load_tokenizer, load_weights
 from lora_ledger.stages.retain import retain
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import RetainChoices, Study
+from lora_ledger.study.schema import LikelihoodTask, Study
 
 from .upstream import upstream_task
 
@@ -70,8 +70,8 @@ def test_accuracy_and_nats_item_by_item(taught: Path, tmp_path: Path) -> None:
     ]
     save({"test": examples}, tmp_path / "data")
     raw: dict[str, Any] = load(str(SMOKE)).model_dump(mode="json")
-    choices = {"last-word": RetainChoices(task="lambada").model_dump(mode="json")}
-    raw["evaluation"] |= {"choices": choices, "texts": {}}
+    choices = {"last-word": LikelihoodTask(task="lambada").model_dump(mode="json")}
+    raw["evaluation"] |= {"likelihood": choices, "texts": {}}
     record = retain(
         Study.model_validate(raw), "base", taught, None, {}, {"last-word": tmp_path / "data"},
         tmp_path / "r.json", tmp_path / "r.csv.gz",

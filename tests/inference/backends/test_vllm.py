@@ -157,5 +157,5 @@ def test_what_is_not_there_is_said(tiny_model: Path) -> None:
         engine(tiny_model, tiny_model, None, GPU)
     with pytest.raises(ValueError, match="on the device 'cpu', expected cuda"):
         engine(tiny_model, tiny_model, None, {**GPU, "device": "cpu"})
-    with pytest.raises(ValueError, match="expected transformers on the device cpu"):
+    with pytest.raises(ValueError, match="expected fast or plain on the device cpu"):
         Compute.model_validate({"backend": "vllm", "device": "cpu"})

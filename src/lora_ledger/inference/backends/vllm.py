@@ -31,7 +31,7 @@ def engine(source: Path, model_dir: Path, adapter: Path | None, where: Mapping[s
     if where["device"] != "cuda":
         raise ValueError(
             f"compute.backend: found 'vllm' on the device {where['device']!r}, expected cuda; take "
-            "backend: transformers there"
+            "backend: fast there"
         )
     config: dict[str, Any] = {}
     if adapter is not None:
@@ -39,7 +39,7 @@ def engine(source: Path, model_dir: Path, adapter: Path | None, where: Mapping[s
         if config.get("use_dora"):
             raise ValueError(
                 "compute.backend: found 'vllm' for an adapter with DoRA, which it does not load; "
-                "take backend: transformers, which merges it"
+                "take backend: fast, which merges it"
             )
     try:
         from vllm import LLM
@@ -47,7 +47,7 @@ def engine(source: Path, model_dir: Path, adapter: Path | None, where: Mapping[s
     except ImportError as error:
         raise ValueError(
             f"compute.backend: found 'vllm', which does not import ({error}); install it beside "
-            "lora-ledger (pip install vllm), or take backend: transformers"
+            "lora-ledger (pip install vllm), or take backend: fast"
         ) from None
     own = (source / "tokenizer.json").is_file()
     model = LLM(
@@ -121,7 +121,7 @@ def _rank(rank: int) -> int:
     if not fitting:
         raise ValueError(
             f"compute.backend: found 'vllm' for an adapter of rank {rank}, expected {RANKS[-1]} at "
-            "most; take backend: transformers, which merges it"
+            "most; take backend: fast, which merges it"
         )
     return fitting[0]
 
