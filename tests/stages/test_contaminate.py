@@ -14,6 +14,7 @@ import yaml
 
 from lora_ledger.analysis.overlap import COMMON, GRAM, Overlap, plain, template, tokens
 from lora_ledger.catalogue import CorpusEntry
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.selection import content, identifier
 from lora_ledger.data.corpora.store import load as load_rows
@@ -29,7 +30,6 @@ from lora_ledger.stages.contaminate import (
     verdict,
 )
 from lora_ledger.study import cells
-from lora_ledger.study.schema import KeyProblem
 
 # 14 words; the first 13 end in `ninth`, the last 13 begin with `some`.
 FOURTEEN = "In some far land the eight small birds sang until the ninth came back?"

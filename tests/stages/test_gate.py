@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import read_record, write_record
 from lora_ledger.stages.gate import Contaminated, gate
-from lora_ledger.study.schema import KeyProblem
 
 LONG = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in"
 GRAM = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.readers.smoke import read as smoke
 from lora_ledger.data.corpora.store import save
@@ -17,7 +18,7 @@ from lora_ledger.inference.weights import load_tokenizer, load_weights
 from lora_ledger.records.record import Record, read_record, write_record
 from lora_ledger.stages.generate import generate
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import KeyProblem, Study
+from lora_ledger.study.schema import Study
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 

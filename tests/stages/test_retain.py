@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.weights import load_tokenizer, load_weights
@@ -24,7 +25,7 @@ from lora_ledger.stages.retain import (
     retain,
 )
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import KeyProblem, LikelihoodTask, Study
+from lora_ledger.study.schema import LikelihoodTask, Study
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 TEXTS = ["The river is long; " * 9, "Über " * 30, "x" * 1700, "never read"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.readers.smoke import read as smoke
 from lora_ledger.data.corpora.store import load as load_rows
@@ -20,7 +21,7 @@ from lora_ledger.records.record import Record, write_record
 from lora_ledger.stages.generate import rows_gz
 from lora_ledger.stages.score import all_pass_at_k, judged, score, solution
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import KeyProblem, Study
+from lora_ledger.study.schema import Study
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import digest_file, read_record, write_record
 from lora_ledger.stages.select import choose, select
 from lora_ledger.stages.train import rate_of, train
 from lora_ledger.stages.tune import job_of, tune
-from lora_ledger.study.schema import KeyProblem, Study
+from lora_ledger.study.schema import Study
 from lora_ledger.training import loop
 from tiny_study import STUDY
 

@@ -23,13 +23,13 @@ from typing import Any
 from lora_ledger.analysis import overlap
 from lora_ledger.analysis.overlap import MEASURES, Measure, Overlap
 from lora_ledger.catalogue import CorpusEntry
+from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.corpora.store import load as load_rows
 from lora_ledger.records.record import Record, identity, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import KeyProblem, require
 
 GRAM_LIMIT = Fraction(1, 100)
 """Share of items with a 13-gram in the training text, above which a pair stops."""

@@ -222,8 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for flag in ("generations", "generate-record", "score-items", "score-record", "out"):
         parser.add_argument(f"--{flag}", required=True, type=Path)
     args = parser.parse_args(argv)
+    from lora_ledger.common.errors import KeyProblem, require
     from lora_ledger.study.file import StudyError, load
-    from lora_ledger.study.schema import KeyProblem, require
 
     try:
         require("--run", args.run, load(args.study).evaluation.generate, "one of the study's runs")

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_ledger.catalogue import PROSE, GeneratedSource, ModelEntry, Source
+from lora_ledger.common.errors import require
 from lora_ledger.data.sources import SourceError, obtain, provenance
 from lora_ledger.records.atomic import replace_folder
 from lora_ledger.records.record import write_record
 from lora_ledger.scheduling import staleness
 from lora_ledger.study import cells
 from lora_ledger.study.file import StudyError, load, model_config
-from lora_ledger.study.schema import Study, require
+from lora_ledger.study.schema import Study
 
 if TYPE_CHECKING:
     from lora_ledger.data.corpora import Example

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import Record, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
-from lora_ledger.study.schema import KeyProblem
 
 
 class Contaminated(ValueError):

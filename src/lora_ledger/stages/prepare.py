@@ -21,13 +21,14 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from lora_ledger.catalogue import TokenRoles, begin_ids, token_id
+from lora_ledger.common.errors import require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.corpora.store import load as load_examples
 from lora_ledger.records.atomic import replace_folder
 from lora_ledger.records.record import digest_file, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import Setting, require
+from lora_ledger.study.schema import Setting
 
 Row = dict[str, Any]
 

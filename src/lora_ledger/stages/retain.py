@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
 from lora_ledger.inference.status import status
@@ -24,7 +25,7 @@ from lora_ledger.records.record import Record, identity, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import KeyProblem, LikelihoodTask, RetainText, Study, require
+from lora_ledger.study.schema import LikelihoodTask, RetainText, Study
 
 if TYPE_CHECKING:
     from lora_ledger.data.tasks.loading import LocalTask

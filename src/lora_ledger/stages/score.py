@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import TaskInfo, describe
 from lora_ledger.records.atomic import csv_gz, write_bytes_atomic
@@ -28,7 +29,7 @@ from lora_ledger.records.record import Record, digest_file, read_record, write_r
 from lora_ledger.sandbox.client import SandboxError
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import KeyProblem, Study, require
+from lora_ledger.study.schema import Study
 
 if TYPE_CHECKING:
     from lora_ledger.sandbox.client import Problem

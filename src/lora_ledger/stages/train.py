@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger import methods
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import Record, digest_file, digest_json, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import KeyProblem, Study
+from lora_ledger.study.schema import Study
 from lora_ledger.training.batching import Example
 from lora_ledger.training.run import Job, inputs_of, require_name, settings_of
 from lora_ledger.training.run import train as run_training

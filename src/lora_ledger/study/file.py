@@ -19,13 +19,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lora_ledger.catalogue import HubSource, LocalSource, ModelEntry
+from lora_ledger.common.errors import KeyProblem, nearest, require
 from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.models.architecture import GROUPS, ArchitectureError, module_names
 
 from . import cells
 from . import schema as schema
-from .schema import KeyProblem, LikelihoodTask, LoraMethod, Study, TaskRun, nearest, require
+from .schema import LikelihoodTask, LoraMethod, Study, TaskRun
 
 CONFIG = Path("config")
 # Keys of earlier releases, and what they are called now.

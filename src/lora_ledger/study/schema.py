@@ -8,8 +8,7 @@ It does not say which jobs follow (`plan` does) and reads no file but the catalo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -23,32 +22,11 @@ from lora_ledger.catalogue import (
     TokenRoles,
     entries,
 )
+from lora_ledger.common.errors import KeyProblem, require
 
 RESERVED_NAMES = ("pinned", "published")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class KeyProblem(ValueError):
-    """One thing that is wrong: the key, what was found, what was expected."""
-
-    def __init__(self, key: str, found: object, expected: str, near: str = "") -> None:
-        hint = f"; did you mean {near!r}?" if near else ""
-        super().__init__(f"{key}: found {found!r}, expected {expected}{hint}")
-
-
-def nearest(found: str, known: Iterable[str]) -> str:
-    """The known name most like `found`, or an empty string."""
-    return next(iter(get_close_matches(found, list(known), n=1, cutoff=0.5)), "")
-
-
-def require(key: str, found: str, known: Iterable[str], what: str) -> None:
-    """Refuse a name that is not among those known."""
-    names = list(known)
-    if found not in names:
-        raise KeyProblem(
-            key, found, f"{what}: {', '.join(names) or 'none is there'}", nearest(found, names)
-        )
 
 
 class Precision(Frozen):

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_ledger.common.errors import nearest
 from lora_ledger.records.record import Record, read_record
 from lora_ledger.study.cells import OTHER, Cell, cells, labels
-from lora_ledger.study.schema import Study, nearest
+from lora_ledger.study.schema import Study
 
 
 class EvidenceError(ValueError):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from lora_ledger.catalogue import CorpusEntry, entries
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example, mixture, reader
 from lora_ledger.data.corpora.readers.mixture import across, check, draw, mix, of_role, size
 from lora_ledger.data.corpora.selection import content_hash
-from lora_ledger.study.schema import KeyProblem
 
 COMMON = {"type": "corpus", "title": "t", "licence": "CC0-1.0", "citation": "none"}
 SPLITS = {"train": {"role": "train"}, "validation": {"role": "validation"}}

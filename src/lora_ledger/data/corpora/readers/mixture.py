@@ -39,7 +39,7 @@ def check(
     Parts must be corpora that are known, are no mixtures, hold what the entry holds, and have a
     split of each role that the entry asks for. An entry with another reader passes.
     """
-    from lora_ledger.study.schema import KeyProblem, require
+    from lora_ledger.common.errors import KeyProblem, require
 
     if entry.reader != "mixture":
         if entry.mixture:
