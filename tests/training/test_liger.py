@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from lora_ledger.compute.cuda import liger
 from lora_ledger.study.schema import Study
-from lora_ledger.training import fast, liger
+from lora_ledger.training import patching
 from lora_ledger.training.run import settings_of, train
 
-from .test_fast import SIZES, error, examples, gradients, made, plain_loss
+from .test_patching import SIZES, error, examples, gradients, made, plain_loss
 
 INSTALLED = all(importlib.util.find_spec(name) for name in ("liger_kernel", "triton"))
 CASES = [("llama", "full"), ("llama", "lora"), ("llama", "dora"), ("mistral", "full")]
@@ -95,7 +96,7 @@ def _compare(kind: str, method: str) -> dict[str, Any]:
     expected = gradients(model, plain)
     _interpretable()
     called = _watched()
-    fast.install(model, by_hand=False)
+    patching.install(model, by_hand=False)
     liger.install(model)
     ours = model(**collate(data)).loss
     found = gradients(model, ours)

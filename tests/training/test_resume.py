@@ -63,7 +63,7 @@ def run_and_die(study: Study, job: Job, out: Path, when: str) -> None:
     elif when == "second checkpoint":
         checkpoints.complete = at_call(2, checkpoints.complete)
     elif when == "record":
-        import lora_ledger.train as stage
+        import lora_ledger.stages.train as stage
 
         stage.write_record = die
     train(study, job, out)

@@ -1,9 +1,9 @@
 """Which device and which arithmetic a study's `compute` key stands for on this machine.
 
-In: `Compute`. Out: device and precision, resolved. The choice depends on the machine alone, never
-on its load: where the processor lists its instructions, the list decides; only elsewhere are matrix
-products timed, and then bf16 has to be faster by a wide margin.
-It sets nothing; `torch_setup` of `training.core` and the other stages apply what it says.
+In: what is asked for. Out: device and precision, resolved. The choice depends on the machine alone,
+never on its load: where the processor lists its instructions, the list decides; only elsewhere are
+matrix products timed, and then bf16 has to be faster by a wide margin.
+It sets nothing; training and inference apply what it says.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lora_ledger.common.startup import loading
-from lora_ledger.study.schema import Compute
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,27 @@ NATIVE_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
 CLEARLY_FASTER = 1.3
 
 
-def resolve(compute: Compute) -> dict[str, str]:
+class Precision(Protocol):
+    """auto, fp32 or bf16 for each part."""
+
+    @property
+    def train(self) -> str: ...
+
+    @property
+    def evaluate(self) -> str: ...
+
+
+class Asked(Protocol):
+    """A study's `compute`: `device` is auto, cpu, cuda or mps."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+
+def resolve(compute: Asked) -> dict[str, str]:
     """{"device": cpu|cuda|mps, "train": fp32|bf16, "evaluate": fp32|bf16}.
 
     Raises ValueError when the device that is asked for is not there.

@@ -18,8 +18,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .attention import Cached, Packed, Segment, states
-from .likelihood import judge
+from lora_ledger.compute.token_likelihoods import log_likelihoods
+
+from .layers import states
+from .layouts import Cached, Packed, Segment
 from .sampling import Sampling, choose
 from .slots import Slots
 
@@ -209,7 +211,8 @@ class _Batch:
                 owners += [several[0].prompt] * len(reference)
         if scored:
             at, wanted = (torch.tensor(ids, device=device) for ids in (scored, targets))
-            nats, _ = judge(self.model, hidden[at], wanted)
+            head = self.model.get_output_embeddings()
+            nats, _ = log_likelihoods(head, hidden[at], wanted)
             self.nats.index_add_(0, torch.tensor(owners), nats)
         logits = self.model.get_output_embeddings()(hidden[torch.tensor(last, device=device)])
         self.logits = torch.cat([self.logits, logits]) if len(self.logits) else logits

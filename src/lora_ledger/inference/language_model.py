@@ -19,7 +19,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from . import in_place, prepacked
+from . import layers
 from .decoding import Completion, Prompt, generate
 from .likelihood import score
 from .sampling import Sampling, uniforms
@@ -51,8 +51,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         self.max_length = max_length or int(model.config.max_position_embeddings)
         self._prefix_id = prefix_id
         if model is not None:
-            in_place.install(model)
-            prepacked.install(model)
+            layers.install(model)
 
     @property
     def eot_token_id(self) -> int:

@@ -16,15 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .attention import Packed, Segment, states
-from .sampling import mass
+from lora_ledger.compute.token_likelihoods import log_likelihoods
+
+from .layers import states
+from .layouts import Packed, Segment
 
 Pair = tuple[list[int], list[int]]
-# Scored positions whose logits exist at once: 256 x 49,152 in bf16 is 25 MB. With fewer the product
-# is slower, as the library reorders the output layer's weights for each.
-POSITIONS = 256
-# Rows of logits that are widened to fp32 together, so that they stay near: 64 x 49,152 is 13 MB.
-ROWS = 64
 # Continuations of a context are attended for together up to so many tokens.
 TOGETHER = 128
 # Tokens of one forward pass; more of them make no product faster.
@@ -163,30 +160,7 @@ def _add(model: Any, pack: _Pack, nats: Tensor, greedy: Tensor) -> None:
         Packed(pack.segments),
     )
     rows, targets = (torch.tensor(ids, device=device) for ids in (pack.rows, pack.targets))
-    found, first = judge(model, hidden[rows], targets)
+    found, first = log_likelihoods(model.get_output_embeddings(), hidden[rows], targets)
     owners = torch.tensor(pack.owners)
     nats.index_add_(0, owners, found)
     greedy[owners[~first]] = False
-
-
-def judge(model: Any, hidden: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """(nats, whether it is the likeliest) of a token at each state, on the CPU; nats in fp64.
-
-    `hidden` has shape (tokens, hidden), `wanted` (tokens). Of equal logits the first is likeliest.
-    """
-    head = model.get_output_embeddings()
-    # One buffer for all: memory that is asked for anew costs more than what is computed in it.
-    buffer = torch.empty(min(ROWS, len(hidden)), head.out_features, device=hidden.device)
-    nats, likeliest = [], []
-    for start in range(0, len(hidden), POSITIONS):
-        for place, part in enumerate(torch.split(head(hidden[start : start + POSITIONS]), ROWS)):
-            these = wanted[start + place * ROWS :][: len(part)]
-            logits = buffer[: len(part)].copy_(part)
-            values, top = logits.gather(1, these[:, None]), logits.amax(-1, keepdim=True)
-            # Only where the token's logit is the largest can it be the first of the largest.
-            first = (values == top)[:, 0]
-            rows = first.nonzero()[:, 0]
-            first[rows] = logits[rows].argmax(-1) == these[rows]
-            nats.append((values - top - mass(logits.sub_(top)).log())[:, 0].cpu())
-            likeliest.append(first.cpu())
-    return torch.cat(nats).double(), torch.cat(likeliest)

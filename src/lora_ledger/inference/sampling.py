@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lora_ledger.compute.token_likelihoods import sum_of_exponentials
+
 # The nucleus is nearly always inside this many tokens; a row where it is not is sorted whole.
 HEAD = 128
-FLOOR = -80.0
 # Rows that are drawn for at once, so that what they need stays in a processor's cache.
 ROWS = 16
 
@@ -63,7 +64,7 @@ def _draw(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_k:
         probabilities = values.softmax(-1)
     else:
-        probabilities = (values - values[:, :1]).exp() / mass(scaled - values[:, :1])
+        probabilities = (values - values[:, :1]).exp() / sum_of_exponentials(scaled - values[:, :1])
     chosen = _of_nucleus(probabilities, indices, draws, sampling.top_p)
     if not sampling.top_k:
         # Each by itself, so that no row's draw depends on another row.
@@ -78,15 +79,6 @@ def _of_nucleus(probabilities: Tensor, indices: Tensor, draws: Tensor, top_p: fl
     """Of tokens in descending order of their probabilities, one of those that top-p keeps."""
     kept = probabilities * nucleus(probabilities, top_p)
     return indices.gather(-1, _invert(kept, draws)[:, None])[:, 0]
-
-
-def mass(below: Tensor) -> Tensor:
-    """Sum of exp over the last axis (…, 1), for values that are 0 at most; changes them.
-
-    Below exp(FLOOR) nothing counts beside the largest, whose exp is 1, and what exp makes of
-    smaller ones still, denormal numbers, takes a processor thirty times as long.
-    """
-    return below.clamp_(min=FLOOR).exp_().sum(-1, keepdim=True)
 
 
 def nucleus(probabilities: Tensor, top_p: float) -> Tensor:

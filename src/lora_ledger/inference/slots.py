@@ -1,7 +1,7 @@
 """Attention of the next token of many sequences, and the keys and values that they have so far.
 
 In: the states of whole sequences, then those of one token for each. Out: what each token sees.
-It is a layout of `attention.states`, which calls it layer by layer. It chooses no token.
+It is a layout of `layers.states`, which calls it layer by layer. It chooses no token.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .attention import Cached
+from .layouts import Cached
 
 # A cache grows by so many columns at a time, and shrinks when twice as many are free.
 COLUMNS = 64

@@ -22,12 +22,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from lora_ledger.common.seeds import stream
+from lora_ledger.compute.casts import Casts
+from lora_ledger.compute.cuda import liger
 from lora_ledger.records.atomic import write_bytes_atomic
 from lora_ledger.study.schema import Optimiser, Schedule
 
-from . import checkpoints, fast, liger, optimisers
+from . import checkpoints, optimisers, patching
 from .batching import Example, Plan, collate
-from .kernels import Casts
 from .loss import autocast, nats_of_examples
 from .schedules import multiplier
 
@@ -99,7 +100,7 @@ def fit(model: Any, run: Run) -> tuple[Progress, dict[str, float]]:
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if not progress.diverged:
         validate(trainer.model, run, progress, len(run.plan.steps))
-    fast.uninstall(model)
+    patching.uninstall(model)
     return progress, trainer.watch.speed()
 
 
@@ -211,7 +212,7 @@ class CellTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, model: Any, run: Run, progress: Progress) -> None:
         self.run = run
         self.progress = progress
-        casts = fast.install(model, by_hand=run.device == "cpu")
+        casts = patching.install(model, by_hand=run.device == "cpu")
         if liger.available(run.device):
             liger.install(model)
         self.watch = _Watch(run, progress, casts)

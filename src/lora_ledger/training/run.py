@@ -20,12 +20,12 @@ from typing import Any
 from lora_ledger import methods
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.common.startup import loading
+from lora_ledger.compute.cuda import liger
 from lora_ledger.compute.device import resolve
 from lora_ledger.records.record import digest_json, identity, peak_memory_bytes
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.schema import Study
 
-from . import liger
 from .batching import Example, plan, read_examples
 
 # What of a setting decides the weights; the rest of it is read by other stages.

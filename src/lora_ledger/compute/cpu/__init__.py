@@ -1,0 +1,1 @@
+"""Pieces of a decoder written for processors: with gradients beside without."""

@@ -1,0 +1,1 @@
+"""What replaces pieces of a decoder on GPUs."""

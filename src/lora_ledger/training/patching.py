@@ -22,9 +22,12 @@ from transformers.activations import SiLUActivation
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import ModelOutput
 
-from . import loss
-from .attention import LONGEST, Attention, packed_attention
-from .kernels import Casts, Project, RmsNorm
+from lora_ledger.compute.casts import Casts
+from lora_ledger.compute.cpu.attention import LONGEST, Attention
+from lora_ledger.compute.cpu.linear import Project
+from lora_ledger.compute.cpu.rms_norm import RmsNorm
+from lora_ledger.compute.cuda.attention import packed_attention
+from lora_ledger.compute.token_likelihoods import summed_nats, token_nats
 
 PACKED = "packed"
 
@@ -40,8 +43,8 @@ class Nats(ModelOutput):  # type: ignore[misc]
 def install(model: Any, *, by_hand: bool) -> Casts:
     """Replace `forward`; returns the casts, which the caller empties when weights change.
 
-    `by_hand` takes the blocks' pieces from `kernels` and `attention`, which is for processors; else
-    only loss and attention change, and the blocks are those of transformers.
+    `by_hand` takes the blocks' pieces from `compute.cpu`; else only loss and attention change, and
+    the blocks are those of transformers.
     """
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, sdpa_mask)
@@ -97,8 +100,8 @@ def _model(casts: Casts) -> Any:
             states = _norm(decoder.norm, states, _arithmetic(states))
             inputs = states, self.get_output_embeddings().weight, input_ids[0, 1:][at], casts
             if torch.is_grad_enabled():
-                return Nats(loss=loss.summed_nats(*inputs))
-            return Nats(token_nats=loss.token_nats(*inputs))
+                return Nats(loss=summed_nats(*inputs))
+            return Nats(token_nats=token_nats(*inputs))
 
         return forward
 

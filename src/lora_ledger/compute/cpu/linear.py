@@ -1,9 +1,11 @@
-"""Pieces of a decoder block whose backward pass is written by hand, for processors.
+"""Linear layers on a processor: with gradients and LoRA, and with weights as oneDNN reads them.
 
-In: activations of shape (tokens, features) and a block's weights. Out: what the modules of
-transformers and peft give, with the casts that autocast would make, and the gradients of both.
-Each piece saves its inputs once, in the arithmetic of the products, and computes what is cheap
-again. It knows no module and no block: `fast` puts the pieces together.
+In: activations of shape (tokens, features) and weights. Out: what the modules of transformers and
+peft give, with the casts that autocast would make. `Project` is for training: it saves its inputs
+once, in the arithmetic of the products, and computes what is cheap again. `prepack` and
+`prepacked_linear` are for evaluation in bf16 and give the bits of `nn.functional.linear`: a weight
+in the usual order is put in the library's own at every product, which for a few rows takes as long
+as the product. PyTorch's compiler goes by the same two operators, which have no public name.
 """
 
 from __future__ import annotations
@@ -14,68 +16,14 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from lora_ledger.compute.casts import Casts
+
+from .gated_mlp import gated, gated_backward
+
 # Above this share of dropped entries a list of them is longer than a mask of bytes.
 SPARSE_DROPOUT = 0.2
-
-
-class Casts:
-    """Weights in the arithmetic of the products, cast once and not at every use.
-
-    `keep` says for how long: with False, as under FSDP, where the storage of a weight comes and
-    goes, nothing is kept. Fused optimisers leave a tensor's version as it is, so whoever steps has
-    to `forget` the weights that train.
-    """
-
-    def __init__(self) -> None:
-        self.keep = False
-        self._made: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}
-
-    def of(self, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """The weight, detached, in `dtype`."""
-        if weight.dtype == dtype:
-            return weight.detach()
-        made = self._made.get(id(weight))
-        if made and made[0] is weight and made[1] == weight._version and made[2].dtype == dtype:
-            return made[2]
-        cast: torch.Tensor = weight.detach().to(dtype)
-        if self.keep:
-            self._made[id(weight)] = (weight, weight._version, cast)
-        return cast
-
-    def forget(self, *, frozen: bool) -> None:
-        """Drop the casts of weights that train, and with `frozen` all others too."""
-        self._made = {
-            key: made for key, made in self._made.items() if not (frozen or made[0].requires_grad)
-        }
-
-
-class RmsNorm(torch.autograd.Function):
-    """x / √(mean x² + eps) · weight, of fp32 or 16-bit x, given out in `dtype`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype
-    ) -> torch.Tensor:
-        wide = x.float()
-        square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
-        scale = square.div_(x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        out: torch.Tensor = (wide * scale).mul_(weight).to(dtype)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-        x, weight, scale = ctx.saved_tensors
-        unit, grad = x.float() * scale, grad.float()
-        on_x = on_weight = None
-        if ctx.needs_input_grad[1]:
-            on_weight = (grad * unit).sum(dim=tuple(range(x.dim() - 1)))
-        if ctx.needs_input_grad[0]:
-            grad = grad * weight
-            mean = (grad * unit).mean(dim=-1, keepdim=True)
-            on_x = grad.sub_(unit.mul_(mean)).mul_(scale).to(x.dtype)
-        return on_x, on_weight, None, None
+# The library chooses one order for products of few rows; this one is as fast for many.
+ROWS = 16
 
 
 class Project(torch.autograd.Function):
@@ -100,7 +48,7 @@ class Project(torch.autograd.Function):
         dropout: float,
     ) -> torch.Tensor:
         cast = casts.of(weight, x.dtype)
-        inputs = x if gate is None else functional.silu(gate).mul_(x)
+        inputs = x if gate is None else gated(gate, x)
         if bias is None:
             out = inputs @ cast.T
         else:
@@ -141,9 +89,7 @@ class Project(torch.autograd.Function):
         bias_grad = grad.sum(0) if on_bias else None
         gate_grad = None
         if back is not None and activated is not None:
-            if on_gate:
-                gate_grad = torch.ops.aten.silu_backward(back * x, gate)
-            back = back.mul_(activated)
+            gate_grad, back = gated_backward(back, gate, activated, x, on_gate=on_gate)
         return None, back, gate_grad, weight_grad, bias_grad, down_grad, up_grad, None, None
 
 
@@ -176,3 +122,28 @@ def _drop(
         return out.mul_(dropped)
     out.view(-1).index_fill_(0, dropped.long(), 0)
     return out
+
+
+def can_prepack() -> bool:
+    """Whether this build of torch on this processor has oneDNN's order for bf16 weights."""
+    operators = torch.ops.mkldnn
+    return bool(
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and hasattr(operators, "_reorder_linear_weight")
+        and hasattr(operators, "_linear_pointwise")
+        and operators._is_mkldnn_bf16_supported()
+    )
+
+
+def prepack(weight: torch.Tensor) -> torch.Tensor:
+    """A bf16 weight (out, in), not empty, in the library's order: opaque, for the next function."""
+    result: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
+    return result
+
+
+def prepacked_linear(
+    x: torch.Tensor, prepacked: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """x Wᵀ + b of a weight from `prepack`, without gradients."""
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, prepacked, bias, "none", [], "")
+    return result

@@ -1,28 +1,23 @@
-"""Attention of evaluation, without padding: packed sequences, and the next token of many.
+"""Layouts: which tokens of a row see which others, in attention without padding.
 
-In: a transformers causal model and one row of token ids with their positions. Out: its last hidden
-states (tokens, hidden). A *layout* says which tokens of the row see which others, and holds what
-was seen before: `Packed` fills in whole sequences, `slots.Slots` adds one token to each of
-many. Layers and projections are the model's own; attention is replaced here, by transformers'
-`AttentionInterface`. It chooses no token, makes no logits and keeps no order of requests.
+In: states of one row of tokens, layer by layer. Out: what each token takes from those that it sees.
+`Packed` fills in whole sequences side by side; `slots.Slots` adds one token to each of many. A
+layout knows no model; `layers.states` runs one with it. It chooses no token and keeps no order of
+requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 
-NAME = "lora-ledger"
-# Rotary embeddings whose frequencies change with the length that they see.
-BY_LENGTH = ("dynamic", "longrope")
-# Rows of a long sequence that are attended for together, on a CPU.
-BLOCK = 64
+from lora_ledger.compute.cpu.attention import causal_attention
+
 # Segments up to so many rows are attended for in groups, longer ones by themselves.
 GROUPED = 256
 # How many segments a group holds, how many scores of a head, and how long its shortest is at least,
@@ -47,46 +42,6 @@ class Layout(Protocol):
     ) -> Tensor:
         """(1, tokens, heads, head size) from states of shape (1, heads, tokens, head size)."""
         ...
-
-
-def states(model: Any, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-    """Last hidden states (tokens, hidden) of the ids (tokens) at their positions (tokens)."""
-    config = model.config
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope in BY_LENGTH:
-        raise ValueError(
-            f"rope_type: found {rope!r}, whose frequencies follow the longest sequence of a batch; "
-            "expected one whose scores depend on no other request"
-        )
-    before = config._attn_implementation
-    # A name that has no mask function of its own: the model makes no mask, the layout knows.
-    config._attn_implementation = NAME
-    try:
-        hidden = model.get_decoder()(
-            input_ids=ids[None], position_ids=positions[None], use_cache=False, layout=layout
-        ).last_hidden_state
-    finally:
-        config._attn_implementation = before
-    found: Tensor = hidden[0]
-    return found
-
-
-def _attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    layout: Layout,
-    scaling: float,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    return layout.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
-
-
-AttentionInterface.register(NAME, _attention)
 
 
 @dataclass(frozen=True)
@@ -142,7 +97,7 @@ class Packed:
             keys, values = (torch.cat([one[:, :, at] for at in seen], 2) for one in (key, value))
             mask = plan.masks[segment.start]
             if mask is None and query.device.type == "cpu":
-                one = in_blocks(asked, keys, values, scaling)
+                one = causal_attention(asked, keys, values, scaling)
             else:
                 one = scaled_dot_product_attention(
                     asked,
@@ -287,30 +242,6 @@ class _Plan:
     long: list[Segment]
     masks: dict[int, Tensor | None]
     order: Tensor
-
-
-def in_blocks(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-    """Causal attention (1, heads, n, size) of the last n of the keys' tokens, BLOCK rows at a time.
-
-    A block is multiplied with what it may see and with no more, by two matrix products whose rows
-    are all queries that share keys.
-    """
-    heads, count, size = query.shape[1:]
-    groups, width = keys.shape[1:3]
-    asked = (query[0] * scaling).view(groups, -1, count, size)
-    turned = keys[0].transpose(1, 2)
-    out = torch.empty_like(asked)
-    for start in range(0, count, BLOCK):
-        end = min(count, start + BLOCK)
-        seen = width - count + end
-        rows = asked[:, :, start:end].reshape(groups, -1, size)
-        scores = torch.bmm(rows, turned[:, :, :seen]).view(groups, -1, end - start, seen)
-        later = torch.ones(end - start, end - start, dtype=torch.bool).triu(1)
-        scores[..., seen - (end - start) :].masked_fill_(later, float("-inf"))
-        weights = scores.softmax(-1).view(groups, -1, seen)
-        found = torch.bmm(weights, values[0, :, :seen])
-        out[:, :, start:end] = found.view(groups, -1, end - start, size)
-    return out.view(1, heads, count, size)
 
 
 def visible(lengths: Sequence[int], seen: int, window: int | None) -> Tensor:

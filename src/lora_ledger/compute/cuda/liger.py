@@ -1,7 +1,8 @@
 """Liger's Triton kernels for norms, gated MLP and rotary embedding, where a CUDA machine has them.
 
 In: a model of transformers, peft or not. Out: the same model, whose modules of these kinds run
-fused kernels. The loss is not Liger's but `loss`'s, which keeps no logits either. Liger is the
+fused kernels. The loss is not Liger's but that of
+`token_likelihoods`, which keeps no logits either. Liger is the
 user's own install and no dependency.
 """
 

@@ -13,8 +13,10 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_ledger import methods
+from lora_ledger.compute.casts import Casts
+from lora_ledger.compute.cpu import attention
 from lora_ledger.study.schema import FullMethod, LoraMethod
-from lora_ledger.training import attention, fast, kernels
+from lora_ledger.training import patching
 from lora_ledger.training.batching import Example, collate
 from tiny_study import rows
 
@@ -100,7 +102,7 @@ def test_loss_and_gradients_in_fp32(kind: str, method: str, by_hand: bool) -> No
     model, data = made(kind, method), examples()
     theirs = plain_loss(model, data)
     expected = gradients(model, theirs)
-    fast.install(model, by_hand=by_hand)
+    patching.install(model, by_hand=by_hand)
     ours = model(**collate(data)).loss
     found = gradients(model, ours)
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-5)
@@ -127,77 +129,12 @@ def test_bf16_is_as_close_to_fp32_as_the_plain_path(method: str) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = plain_loss(model, data)
         plain.append((spread(gradients(model, loss)), float(loss.detach())))
-    fast.install(model, by_hand=True)
+    patching.install(model, by_hand=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(**collate(data)).loss
     ours = spread(gradients(model, loss))
     assert ours < 1.15 * max(errors for errors, _ in plain)
     assert float(loss.detach()) == pytest.approx(plain[0][1], rel=2e-3)
-
-
-@pytest.mark.parametrize("length", [1, 3, 127, 128, 129, 300])
-def test_attention_in_blocks_is_torchs(length: int) -> None:
-    """Lengths on both sides of a block's edge; the other examples must not matter."""
-    draw = torch.Generator().manual_seed(length)
-    lengths = (5, length, 2)
-    inputs = [
-        torch.randn(sum(lengths), n * 8, generator=draw, requires_grad=True) for n in (6, 2, 2)
-    ]
-    still = torch.ones(sum(lengths), 8), torch.zeros(sum(lengths), 8)
-    ours = attention.Attention.apply(*inputs, *still, 0.3, lengths)
-    q, k, v = (part[5 : 5 + length].view(1, length, -1, 8).transpose(1, 2) for part in inputs)
-    theirs = functional.scaled_dot_product_attention(
-        q, k, v, is_causal=True, scale=0.3, enable_gqa=True
-    )
-    theirs = theirs.transpose(1, 2).reshape(length, -1)
-    assert torch.allclose(ours[5 : 5 + length], theirs, atol=1e-5)
-    weights = torch.randn(theirs.shape, generator=draw)
-    found = torch.autograd.grad((ours[5 : 5 + length] * weights).sum(), inputs)
-    expected = torch.autograd.grad((theirs * weights).sum(), inputs)
-    for one, other in zip(found, expected, strict=True):
-        assert torch.allclose(one, other, atol=2e-5)
-
-
-def test_dropout_drops_each_entry_with_its_probability() -> None:
-    """Counts of 400 draws of 2,500 entries: in all, in each place, and of neighbours."""
-    torch.manual_seed(3)
-    for share in (0.05, 0.5):
-        ones = torch.ones(50, 50)
-        kept = torch.stack(
-            [kernels._drop(ones, kernels._dropped(ones, share), share) for _ in range(400)]
-        )
-        dropped = (kept == 0).double().flatten(1)
-        assert torch.allclose(kept[kept != 0], torch.tensor(1 / (1 - share)))
-        deviation = (share * (1 - share) / dropped.numel()) ** 0.5
-        assert abs(float(dropped.mean()) - share) < 5 * deviation
-        of_each = dropped.mean(0)
-        assert float((of_each - share).abs().max()) < 5.5 * (share * (1 - share) / 400) ** 0.5
-        both = (dropped[:, 1:] * dropped[:, :-1]).mean()
-        assert abs(float(both) - share**2) < 5 * share / dropped.numel() ** 0.5
-    assert kernels._dropped(ones, 0.0) is None
-
-
-def test_gradients_go_through_the_entries_that_dropout_kept() -> None:
-    """With one mask written down, the adapter's product is that of peft's formula."""
-    torch.manual_seed(0)
-    shapes = {"x": (7, 8), "gate": (7, 8), "w": (5, 8), "a": (3, 8), "b": (5, 3)}
-    t = {name: torch.randn(shape, requires_grad=True) for name, shape in shapes.items()}
-    for share in (0.1, 0.6):
-        torch.manual_seed(9)
-        mask = kernels._drop(torch.ones(7, 8), kernels._dropped(t["x"], share), share)
-        inputs = functional.silu(t["gate"]) * t["x"]
-        theirs = inputs @ t["w"].T + 0.7 * ((inputs * mask) @ t["a"].T) @ t["b"].T
-        torch.manual_seed(9)
-        ours = kernels.Project.apply(
-            kernels.Casts(), t["x"], t["gate"], t["w"], None, t["a"], t["b"], 0.7, share
-        )
-        assert torch.allclose(ours, theirs, atol=1e-5)
-        weights = torch.randn(theirs.shape)
-        one, other = (
-            torch.autograd.grad((out * weights).sum(), list(t.values())) for out in (ours, theirs)
-        )
-        for found, expected in zip(one, other, strict=True):
-            assert torch.allclose(found, expected, atol=1e-5)
 
 
 def train_by_hand(model: Any, step: Callable[[int], torch.Tensor], steps: int) -> list[float]:
@@ -220,7 +157,7 @@ def test_fifty_steps_follow_the_plain_path(method: str, precision: str, tiny_mod
     for plain in (True, False):
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
         model = methods.apply(model, METHODS[method], 0).train()
-        casts = kernels.Casts() if plain else fast.install(model, by_hand=True)
+        casts = Casts() if plain else patching.install(model, by_hand=True)
         casts.keep = True
 
         def step(number: int, model: Any = model, plain: bool = plain) -> torch.Tensor:
@@ -236,27 +173,6 @@ def test_fifty_steps_follow_the_plain_path(method: str, precision: str, tiny_mod
     assert float((ours - theirs).abs().max()) < (1e-4 if precision == "fp32" else 1e-2)
 
 
-def test_a_cast_follows_its_weight() -> None:
-    casts = kernels.Casts()
-    casts.keep = True
-    weight = torch.nn.Parameter(torch.ones(4))
-    frozen = torch.ones(4)
-    first = casts.of(weight, torch.bfloat16)
-    assert casts.of(weight, torch.bfloat16) is first
-    assert casts.of(weight, torch.float32).data_ptr() == weight.data_ptr()
-    kept = casts.of(frozen, torch.bfloat16)
-    with torch.no_grad():
-        weight.mul_(3)
-    assert torch.equal(casts.of(weight, torch.bfloat16), torch.full((4,), 3.0).bfloat16())
-    casts.forget(frozen=False)
-    weight.grad = torch.ones(4)
-    torch.optim.AdamW([weight], lr=0.5, fused=True).step()
-    assert torch.equal(casts.of(weight, torch.bfloat16), weight.detach().bfloat16())
-    assert casts.of(frozen, torch.bfloat16) is kept
-    casts.forget(frozen=True)
-    assert casts.of(frozen, torch.bfloat16) is not kept
-
-
 def test_whatever_else_is_asked_of_the_model_is_as_before() -> None:
     """Logits, padded batches and generation, while the path is in place and after it is gone."""
     model = made("mistral").eval()
@@ -266,11 +182,11 @@ def test_whatever_else_is_asked_of_the_model_is_as_before() -> None:
     with torch.no_grad():
         before = model(input_ids=ids, attention_mask=mask).logits
         text = model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False)
-        fast.install(model, by_hand=True)
+        patching.install(model, by_hand=True)
         assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, before)
         again = model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False)
         assert torch.equal(again, text)
-        fast.uninstall(model)
+        patching.uninstall(model)
         assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, before)
     assert all("forward" not in module.__dict__ for module in model.modules())
 
@@ -293,7 +209,7 @@ def test_checkpointing_computes_blocks_twice_and_changes_no_bit(
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.1
-        fast.install(model, by_hand=True)
+        patching.install(model, by_hand=True)
         if on:
             model.activation_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(4)
@@ -314,7 +230,7 @@ def _sharded(rank: int, store: str, out: str) -> None:
     found: dict[str, Any] = {}
     for method in ("full", "lora"):
         model = made("llama", method)
-        fast.install(model, by_hand=True)
+        patching.install(model, by_hand=True)
         base = model.get_base_model() if method != "full" else model
         for layer in base.get_decoder().layers:
             fully_shard(layer, mesh=mesh)

@@ -1,10 +1,10 @@
-"""Causal attention over examples that stand one after another in a row.
+"""Causal attention in blocks of queries, each of which sees its keys only.
 
-In: queries, keys and values of one row, and the examples' lengths. Out: what each position takes
-from its own example's positions up to itself. `Attention` is for processors: query blocks see their
-keys only, so that half the scores are never computed, and grouped queries share their keys without
-copies. `packed_attention` is the same through torch's SDPA, as an attention of transformers.
-No mask over the row is ever made, and nothing is padded.
+In: queries, keys and values. Out: what each position takes from positions up to itself. Half the
+scores are never computed, no mask over a row is ever made, and grouped queries share their keys
+without copies: a block is two matrix products whose rows are all queries that share keys.
+`Attention` is for training: examples one after another, rotary embedding and gradients with it.
+`causal_attention` is for evaluation: the last tokens of one sequence. Neither pads.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 BLOCK = 128
 """Queries of one block; of 64 to 512 the fastest or near it at lengths of 64 to 2,048."""
+
+EVALUATION_BLOCK = 64
+"""Queries of one block of `causal_attention`."""
 
 LONGEST = 4096
 """Longest example that `Attention` takes."""
@@ -84,47 +86,29 @@ class Attention(torch.autograd.Function):
         return q, k, v, None, None, None, None
 
 
-def packed_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    lengths: Sequence[int] | None = None,
-    **how: Any,
-) -> tuple[torch.Tensor, None]:
-    """An attention function of transformers: SDPA for each example of (1, heads, tokens, d).
+def causal_attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Attention (1, heads, n, size) of the last n of the keys' tokens, without gradients.
 
-    Without `lengths`, transformers' own SDPA. A sliding window is kept where an example is longer.
+    `query` has shape (1, heads, n, size), `keys` and `values` (1, groups, tokens, size).
     """
-    if lengths is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **how
-        )
-        return plain
-    window = how.get("sliding_window")
-    parts = []
-    of_each = (torch.split(tensor, list(lengths), dim=2) for tensor in (query, key, value))
-    for q, k, v in zip(*of_each, strict=True):
-        mask = None
-        if window and q.shape[2] > window:
-            mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device)
-            mask = mask.tril().triu(1 - window)
-        parts.append(
-            functional.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                dropout_p=how.get("dropout", 0.0),
-                is_causal=mask is None,
-                scale=how.get("scaling"),
-                enable_gqa=q.shape[1] != k.shape[1],
-            )
-        )
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    heads, count, size = query.shape[1:]
+    groups, width = keys.shape[1:3]
+    asked = (query[0] * scaling).view(groups, -1, count, size)
+    turned = keys[0].transpose(1, 2)
+    out = torch.empty_like(asked)
+    for start in range(0, count, EVALUATION_BLOCK):
+        end = min(count, start + EVALUATION_BLOCK)
+        seen = width - count + end
+        rows = asked[:, :, start:end].reshape(groups, -1, size)
+        scores = torch.bmm(rows, turned[:, :, :seen]).view(groups, -1, end - start, seen)
+        later = torch.ones(end - start, end - start, dtype=torch.bool).triu(1)
+        scores[..., seen - (end - start) :].masked_fill_(later, float("-inf"))
+        weights = scores.softmax(-1).view(groups, -1, seen)
+        found = torch.bmm(weights, values[0, :, :seen])
+        out[:, :, start:end] = found.view(groups, -1, end - start, size)
+    return out.view(1, heads, count, size)
 
 
 def _blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:

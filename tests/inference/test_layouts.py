@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from lora_ledger.inference import attention
-from lora_ledger.inference.attention import Packed, Segment, in_blocks, states, visible
+from lora_ledger.inference import layouts
 from lora_ledger.inference.decoding import shared_length
+from lora_ledger.inference.layouts import Packed, Segment, visible
 from lora_ledger.inference.slots import Slots
 
 
@@ -26,14 +26,6 @@ def reference(query: Any, key: Any, value: Any, mask: Any, scaling: float) -> An
 
 def draw(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(65, 65), (130, 130), (70, 201), (1, 9)])
-def test_blocks_equal_one_product(rows: int, columns: int) -> None:
-    query, key, value = draw(1, 6, rows, 8), draw(1, 2, columns, 8), draw(1, 2, columns, 8)
-    mask = torch.ones(rows, columns, dtype=torch.bool).tril(columns - rows)
-    expected = reference(query, key, value, mask, 0.3)
-    assert torch.allclose(in_blocks(query, key, value, 0.3), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -59,8 +51,8 @@ def test_a_pack_equals_each_sequence_alone(
     window: int | None, prefixed: bool, grouped: int, scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A context with two continuations and sequences of many lengths; in groups and each alone."""
-    monkeypatch.setattr(attention, "GROUPED", grouped)
-    monkeypatch.setattr(attention, "SCORES", scores)
+    monkeypatch.setattr(layouts, "GROUPED", grouped)
+    monkeypatch.setattr(layouts, "SCORES", scores)
     lengths = [70, 1, 6, 5, 5, 68, *[4] * 20]
     starts = [9, *(9 + total for total in accumulate(lengths))]
     segments = [Segment(0, (4,)), Segment(4, (2, 3), (0, 4))]
@@ -160,77 +152,6 @@ def test_what_a_slot_held_before_does_not_matter() -> None:
     assert torch.allclose(found[0, 0], expected.reshape(-1, 8), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_norms_round_as_the_models_own_do(kind: str, dtype: torch.dtype) -> None:
-    """In bf16 to the bit but where fp32 sums, in another order, fall across a rounding."""
-    import importlib
-
-    from lora_ledger.inference import in_place
-
-    modeling = importlib.import_module(
-        f"transformers.models.{kind.lower()}.modeling_{kind.lower()}"
-    )
-    own = getattr(modeling, f"{kind}RMSNorm")(64, eps=1e-5).to(dtype)
-    with torch.no_grad():
-        own.weight.copy_(draw(64) + 1)
-        x = (draw(3, 200, 64) * 5).to(dtype)
-        expected, kept = own(x), x.clone()
-        holder = torch.nn.Sequential(own)
-        holder.device = torch.device("cpu")  # type: ignore[assignment]
-        in_place.install(holder)
-        assert "forward" in own.__dict__
-        found = own(x)
-    assert torch.equal(x, kept)
-    assert found.dtype == dtype
-    if dtype == torch.float32:
-        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-6)
-    else:
-        assert (found != expected).float().mean() < 1e-3
-        assert torch.allclose(found.float(), expected.float(), rtol=2**-7)
-
-
-@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3"])
-def test_gated_layers_round_as_the_models_own_do(kind: str) -> None:
-    """In bf16, to the bit, and the input stays as it was."""
-    import importlib
-
-    import transformers
-
-    from lora_ledger.inference import in_place
-
-    modeling = importlib.import_module(
-        f"transformers.models.{kind.lower()}.modeling_{kind.lower()}"
-    )
-    config = getattr(transformers, f"{kind}Config")(hidden_size=32, intermediate_size=48)
-    own = getattr(modeling, f"{kind}MLP")(config).to(torch.bfloat16)
-    x = (draw(3, 20, 32) * 5).to(torch.bfloat16)
-    with torch.no_grad():
-        expected, kept = own(x), x.clone()
-        holder = torch.nn.Sequential(own)
-        holder.device = torch.device("cpu")  # type: ignore[assignment]
-        in_place.install(holder)
-        assert "forward" in own.__dict__
-        assert torch.equal(own(x), expected)
-    assert torch.equal(x, kept)
-
-
-def test_frequencies_that_follow_the_batch_are_refused() -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=9,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
-    )
-    ids = torch.arange(3)
-    with pytest.raises(ValueError, match="rope_type: found 'dynamic'"):
-        states(LlamaForCausalLM(config), ids, ids, Packed([Segment(0, (3,))]))
-
-
 def test_what_all_begin_with() -> None:
     assert shared_length([[1, 2, 3], [1, 2, 4, 5], [1, 2, 3, 9]]) == 2
     # At least one token of each is left, from whose state the first choice is made.
@@ -238,40 +159,6 @@ def test_what_all_begin_with() -> None:
     assert shared_length([[1, 2], [1, 2]]) == 1
     assert shared_length([[1, 2, 3]]) == 0
     assert shared_length([[1], [2]]) == 0
-
-
-@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Qwen2", "Qwen3"])
-def test_states_equal_the_models_own(kind: str) -> None:
-    """Each architecture over sequences in one row, one of them beyond Mistral's window."""
-    import transformers
-
-    extra = {"sliding_window": 7} if kind == "Mistral" else {}
-    config = getattr(transformers, f"{kind}Config")(
-        vocab_size=97,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        **extra,
-    )
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
-    sequences = [torch.randint(0, 97, (n,)) for n in (80, 5, 1)]
-    starts = [0, 80, 85]
-    before = model.config._attn_implementation
-    with torch.no_grad():
-        found = states(
-            model,
-            torch.cat(sequences),
-            torch.cat([torch.arange(len(ids)) for ids in sequences]),
-            Packed([Segment(a, (len(i),)) for a, i in zip(starts, sequences, strict=True)]),
-        )
-        for start, ids in zip(starts, sequences, strict=True):
-            expected = model.get_decoder()(ids[None], use_cache=False).last_hidden_state[0]
-            assert torch.allclose(found[start : start + len(ids)], expected, atol=1e-5)
-    assert model.config._attn_implementation == before
 
 
 def test_the_kernel_of_torch_agrees() -> None:
@@ -285,9 +172,10 @@ def test_the_kernel_of_torch_agrees() -> None:
 
 
 def test_the_scheduler_counts_what_a_pass_may_hold() -> None:
+    from lora_ledger.compute import token_likelihoods
     from lora_ledger.inference import decoding, likelihood
     from lora_ledger.scheduling import resources
 
     assert resources.PACKED_TOKENS == likelihood.TOKENS == decoding.PREFILL
-    assert resources.SCORED_POSITIONS == likelihood.POSITIONS
-    assert resources.GROUP_SCORES == attention.SCORES
+    assert resources.SCORED_POSITIONS == token_likelihoods.POSITIONS
+    assert resources.GROUP_SCORES == layouts.SCORES
