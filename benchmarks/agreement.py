@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from lora_ledger.catalogue import begin_ids, token_id
 from lora_ledger.data.tasks.loading import Loaded, build
-from lora_ledger.inference.language_model import LedgerModel
+from lora_ledger.inference.backends.fast import FastModel
 from lora_ledger.inference.weights import load_cell
 from lora_ledger.records.atomic import write_text_atomic
 from lora_ledger.stages.generate import generation_settings
@@ -36,12 +36,12 @@ NATS = 1e-3
 """Largest difference of a summed log-likelihood that counts as equal, in nats."""
 
 
-def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[LedgerModel, HFLM]:
+def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[FastModel, HFLM]:
     """Ours and lm-eval's over one folder; both end a text at the tokenizer's eos alone."""
     model, tokenizer = load_cell(folder, None, "fp32", "cpu")
     roles, vocabulary = study.model_entry().tokens, tokenizer.get_vocab()
     prefix = token_id(vocabulary, "prefix", roles.prefix)
-    ours = LedgerModel(
+    ours = FastModel(
         model,
         tokenizer,
         prefix_id=prefix,
@@ -76,7 +76,7 @@ def timed(answer: Any, requests: Any) -> tuple[Any, float]:
     return found, round(time.perf_counter() - started, 1)
 
 
-def likelihoods(ours: LedgerModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> Any:
+def likelihoods(ours: FastModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> Any:
     """Summed log-likelihoods of all requests of the items, and lm-eval's metrics from them."""
     requests = [request for i in chosen for request in task.instances[i]]
     mine, my_seconds = timed(ours.loglikelihood, requests)
@@ -101,7 +101,7 @@ def likelihoods(ours: LedgerModel, theirs: HFLM, task: Loaded, chosen: list[int]
     }
 
 
-def texts(ours: LedgerModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> Any:
+def texts(ours: FastModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> Any:
     """Greedy texts of the items' prompts, compared as strings."""
     requests = [task.instances[i][0] for i in chosen]
     mine, my_seconds = timed(ours.generate_until, requests)
@@ -124,7 +124,7 @@ def texts(ours: LedgerModel, theirs: HFLM, task: Loaded, chosen: list[int]) -> A
 
 
 @torch.inference_mode()
-def parting(ours: LedgerModel, prompt: str, mine: str, other: str) -> dict[str, Any]:
+def parting(ours: FastModel, prompt: str, mine: str, other: str) -> dict[str, Any]:
     """Where two completions part, and how far apart the two likeliest tokens are there."""
     start = ours.tok_encode(prompt)
     a, b = (ours.tok_encode(text, add_special_tokens=False) for text in (mine, other))

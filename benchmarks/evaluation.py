@@ -87,11 +87,11 @@ def back_end(study: Any, who: str, precision: str, batch_size: int) -> Any:
             device="cpu",
             batch_size=batch_size,
         )
-    from lora_ledger.inference.language_model import LedgerModel
+    from lora_ledger.inference.backends.fast import FastModel
 
     model, tokenizer = load_cell(folder, None, precision, "cpu")  # type: ignore[arg-type]
     roles, vocabulary = study.model_entry().tokens, tokenizer.get_vocab()
-    return LedgerModel(
+    return FastModel(
         model,
         tokenizer,
         prefix_id=token_id(vocabulary, "prefix", roles.prefix),

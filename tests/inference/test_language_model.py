@@ -11,7 +11,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from lora_ledger.inference.language_model import LedgerModel
+from lora_ledger.inference.backends.fast import FastModel
 from lora_ledger.inference.weights import load_tokenizer, load_weights
 
 PREFIX = 0
@@ -25,10 +25,10 @@ def parts(tiny_model: Path) -> tuple[Any, Any]:
     return load_weights(folder).eval(), load_tokenizer(folder)
 
 
-def build(parts: tuple[Any, Any], **options: Any) -> LedgerModel:
+def build(parts: tuple[Any, Any], **options: Any) -> FastModel:
     model, tokenizer = parts
     settings = {"prefix_id": PREFIX, "end_ids": [], "batch_size": 8, "seed": 1, **options}
-    return LedgerModel(model, tokenizer, **settings)
+    return FastModel(model, tokenizer, **settings)
 
 
 def pair(context: str, continuation: str) -> Instance:
@@ -284,7 +284,7 @@ def test_a_begin_token_stands_where_lm_evals_own_back_end_puts_it(
     )
     tokenizer.save_pretrained(folder)
     peer = HFLM(pretrained=str(folder), tokenizer=str(folder), device="cpu", dtype="float32")
-    lm = LedgerModel(
+    lm = FastModel(
         load_weights(folder).eval(),
         load_tokenizer(folder),
         prefix_id=tokenizer.bos_token_id,
@@ -294,7 +294,7 @@ def test_a_begin_token_stands_where_lm_evals_own_back_end_puts_it(
     requests = [pair("one and", " two"), pair("", "three"), pair("four ", "five six")]
     theirs = peer.loglikelihood(requests, disable_tqdm=True)
     mine = lm.loglikelihood(requests)
-    without = LedgerModel(
+    without = FastModel(
         lm.model, lm.tokenizer, prefix_id=tokenizer.bos_token_id, end_ids=[]
     ).loglikelihood(requests)
     for (a, _), (b, _) in zip(mine, theirs, strict=True):

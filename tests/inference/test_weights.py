@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_ledger.inference.status import status
 from lora_ledger.inference.weights import load_cell, load_tokenizer, load_weights
-from lora_ledger.records.record import write_record
+from lora_ledger.records.record import status_of, write_record
 
 
 def test_merged_equals_unmerged(tiny_model: Path, tmp_path: Path) -> None:
@@ -56,12 +55,12 @@ def test_somebody_elses_model_brings_its_tokenizer(tiny_model: Path, tmp_path: P
     own.save_pretrained(tmp_path / "model")
     _, found = load_cell(tiny_model, tmp_path, "fp32", "cpu")
     assert found.get_vocab()["<other>"] == len(base.get_vocab())
-    assert status(tmp_path) == "complete"
+    assert status_of(tmp_path) == "complete"
     write_record(
         tmp_path / "record.json", stage="other", cell="other/theirs", inputs={}, code="",
         settings={}, results={},
     )  # fmt: skip
-    assert status(tmp_path) == "complete"
+    assert status_of(tmp_path) == "complete"
 
 
 def test_weights_that_are_not_there_are_not_drawn_at_random(

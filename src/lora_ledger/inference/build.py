@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.catalogue import begin_ids, token_id
 from lora_ledger.common.startup import loading
 from lora_ledger.study import cells
-from lora_ledger.study.schema import Study
+from lora_ledger.study.schema import Compute, Study
 
-from .status import settle
 from .weights import load_cell, load_tokenizer, parts_of
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def language_model(
     `ends` are roles of the tokens that end a text. Raises ValueError for a device or a back-end
     that is not there, FileNotFoundError for a cell without weights.
     """
-    resolved = settle(study.compute)
+    resolved = _settle(study.compute)
     where = {
         "device": resolved["device"],
         "precision": resolved["evaluate"],
@@ -60,8 +59,23 @@ def language_model(
         return VllmModel(model, tokenizer, **settings), where
     # Not around vLLM, whose engine may be a fork of this process and would never collect.
     with loading():
-        from .language_model import LedgerModel
+        answers: Any
+        if where["backend"] == "plain":
+            from lora_ledger.inference.backends.plain import PlainModel as answers
+        else:
+            from lora_ledger.inference.backends.fast import FastModel as answers
 
         precision: Any = where["precision"]
         model, tokenizer = load_cell(model_dir, trained, precision, where["device"])
-    return LedgerModel(model, tokenizer, **settings), where
+    return answers(model, tokenizer, **settings), where
+
+
+def _settle(compute: Compute) -> dict[str, str]:
+    """Device and precision, resolved, with torch's thread count set."""
+    with loading():
+        import torch
+
+    from lora_ledger.compute.device import resolve
+
+    torch.set_num_threads(compute.threads)
+    return resolve(compute)

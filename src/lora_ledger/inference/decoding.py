@@ -226,7 +226,9 @@ class _Batch:
         for sequence, token in zip(self.active, chosen, strict=True):
             sequence.ids.append(token)
             prompt = self.prompts[sequence.prompt]
-            sequence.finish = _finish(self.tokenizer, prompt, sequence.ids, self.end_ids)
+            sequence.finish = finish_of(
+                self.tokenizer, sequence.ids, prompt.stop_strings, prompt.max_tokens, self.end_ids
+            )
         for slot in reversed(range(len(self.active))):
             if self.active[slot].finish is not None:
                 ended.append(self.active[slot])
@@ -238,19 +240,24 @@ class _Batch:
         return torch.tensor(chosen, device=self.model.device)
 
 
-def _finish(
-    tokenizer: Any, prompt: Prompt, ids: list[int], end_ids: frozenset[int]
+def finish_of(
+    tokenizer: Any,
+    ids: list[int],
+    stop_strings: tuple[str, ...],
+    max_tokens: int,
+    end_ids: frozenset[int],
 ) -> Finish | None:
+    """Why a completion (its ids so far) ends with its last token; None where it goes on."""
     if ids[-1] in end_ids:
         return "end"
     # A token has at least one byte: a stop string that ends in the last token began no further
     # back than it has bytes.
-    longest = max((len(stop.encode()) for stop in prompt.stop_strings), default=0)
+    longest = max((len(stop.encode()) for stop in stop_strings), default=0)
     if longest:
         tail = tokenizer.decode(ids[-longest - 1 :], skip_special_tokens=False)
-        if any(stop in tail for stop in prompt.stop_strings):
+        if any(stop in tail for stop in stop_strings):
             return "stop"
-    return "length" if len(ids) >= prompt.max_tokens else None
+    return "length" if len(ids) >= max_tokens else None
 
 
 def _text(tokenizer: Any, ids: list[int], stop_strings: tuple[str, ...]) -> str:

@@ -1,8 +1,8 @@
-"""The language model that lm-eval drives, over a transformers model in memory.
+"""The language model that lm-eval drives, whatever answers: tokens, windows, order of requests.
 
-In: a causal model, its tokenizer, the ids of the prefix and of the tokens that end a text, and
-requests made by lm-eval. Out: log-likelihoods in nats and completions. It loads no weights and
-reads no task file.
+In: a tokenizer, the ids of the prefix and of the tokens that end a text, and requests made by
+lm-eval. Out: log-likelihoods in nats and completions. The two kinds of answers come from a back-end
+of `backends`, token ids in and numbers or text out. It loads no weights and reads no task file.
 """
 
 from __future__ import annotations
@@ -14,24 +14,19 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
-from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from . import layers
-from .decoding import Completion, Prompt, generate
-from .likelihood import score
+from .decoding import Completion, Prompt
 from .sampling import Sampling, uniforms
 
 
-@register_model("lora-ledger")
 class LedgerModel(TemplateLM):  # type: ignore[misc]
-    """A causal model behind lm-eval's interface, which from then on is good for that alone."""
+    """What all back-ends share; each answers `_score` and `_generate`."""
 
     def __init__(
         self,
-        model: Any,
         tokenizer: Any,
         *,
         prefix_id: int,
@@ -39,19 +34,16 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         begin_ids: Sequence[int] = (),
         batch_size: int = 8,
         seed: int = 0,
-        max_length: int | None = None,
+        max_length: int,
     ) -> None:
         super().__init__()
-        self.model = model
         self.tokenizer = tokenizer
         self.end_ids = frozenset(end_ids)
         self.begin_ids = list(begin_ids)
         self.batch_size = batch_size
         self.seed = seed
-        self.max_length = max_length or int(model.config.max_position_embeddings)
+        self.max_length = max_length
         self._prefix_id = prefix_id
-        if model is not None:
-            layers.install(model)
 
     @property
     def eot_token_id(self) -> int:
@@ -100,25 +92,12 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         return self._score([(context or [self._prefix_id], ids) for context, ids in pairs])
 
     def _score(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
-        with _bar(len(pairs), "likelihoods") as bar:
-            return score(
-                self.model,
-                pairs,
-                batch_size=self.batch_size,
-                max_length=self.max_length,
-                done=bar.update,
-            )
+        """What `score` promises, for contexts that are not empty."""
+        raise NotImplementedError
 
     def _generate(self, prompts: list[Prompt]) -> tuple[list[list[Completion]], list[float]]:
-        with _bar(sum(len(prompt.draws) for prompt in prompts), "completions") as bar:
-            return generate(
-                self.model,
-                self.tokenizer,
-                prompts,
-                end_ids=self.end_ids,
-                batch_size=self.batch_size,
-                done=bar.update,
-            )
+        """Completions of each prompt, and the nats of its reference (0 where it has none)."""
+        raise NotImplementedError
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -224,5 +203,5 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         )
 
 
-def _bar(total: int, unit: str) -> Any:
+def bar(total: int, unit: str) -> Any:
     return tqdm(total=total, unit=f" {unit}", disable=not sys.stderr.isatty())

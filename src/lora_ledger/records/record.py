@@ -159,6 +159,13 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"{path}: found no valid record, expected one: {error}") from error
 
 
+def status_of(trained: Path | None) -> Literal["complete", "diverged"]:
+    """The status in a cell's training record; the base, and a folder without record, complete."""
+    if trained is None or not (trained / "record.json").is_file():
+        return "complete"
+    return read_record(trained / "record.json").status
+
+
 def peak_memory_bytes() -> int:
     """The largest resident size this process has had, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -21,9 +21,8 @@ from typing import Any
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
-from lora_ledger.inference.status import status
 from lora_ledger.records.atomic import write_bytes_atomic
-from lora_ledger.records.record import Record, identity, write_record
+from lora_ledger.records.record import Record, identity, status_of, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
 from lora_ledger.study.file import StudyError, load
@@ -76,7 +75,7 @@ def generate(
         **run.model_dump(mode="json", exclude={"task", "batch_size", "diversity"}),
         "num_fewshot": info.shots(run.num_fewshot),
     }
-    if status(trained) == "diverged":
+    if status_of(trained) == "diverged":
         write_bytes_atomic(out, rows_gz([]))
         return write_record(record, **common, settings=settings, results={}, status="diverged")
 

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
-from lora_ledger.inference.status import status
 from lora_ledger.records.atomic import csv_gz, write_bytes_atomic
-from lora_ledger.records.record import Record, identity, write_record
+from lora_ledger.records.record import Record, identity, status_of, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
 from lora_ledger.study.file import StudyError, load
@@ -200,7 +199,7 @@ def retain(
             **{f"choices.{name}": identity(folder) for name, folder in choices.items()},
         },
     }
-    if status(trained) == "diverged":
+    if status_of(trained) == "diverged":
         write_bytes_atomic(items, csv_gz(COLUMNS, []))
         return write_record(out, **common, settings=settings, results={}, status="diverged")
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from lora_ledger.inference.language_model import LedgerModel
+from lora_ledger.inference.backends.fast import FastModel
 from lora_ledger.inference.weights import load_tokenizer, load_weights
 from lora_ledger.study.schema import Compute
 
@@ -76,12 +76,12 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def both(tiny_model: Path, **settings: Any) -> tuple[LedgerModel, Any]:
+def both(tiny_model: Path, **settings: Any) -> tuple[FastModel, Any]:
     from lora_ledger.inference.backends.vllm import VllmModel, engine
 
     options = {"prefix_id": 0, "end_ids": [], "seed": 1, **settings}
     tokenizer = load_tokenizer(tiny_model)
-    ours = LedgerModel(load_weights(tiny_model).eval(), tokenizer, **options)
+    ours = FastModel(load_weights(tiny_model).eval(), tokenizer, **options)
     return ours, VllmModel(engine(tiny_model, tiny_model, None, GPU), tokenizer, **options)
 
 

@@ -1,8 +1,8 @@
 """The same language model answered by vLLM, on a GPU; an adapter is loaded as it is, not merged.
 
 In: a model folder, perhaps an adapter, prompts and pairs as token ids. Out: completions and
-log-likelihoods as `LedgerModel` gives them. vLLM is the user's own install and no dependency. Its
-samples have a seed of their own each, drawn from the generator that `LedgerModel` uses, but are
+log-likelihoods as `FastModel` gives them. vLLM is the user's own install and no dependency. Its
+samples have a seed of their own each, drawn from the generator that `FastModel` uses, but are
 other samples than that one's; its kernels round otherwise. Records name the back-end.
 """
 
@@ -69,7 +69,7 @@ class VllmModel(LedgerModel):
         self.engine, self.adapter = parts
         # A prompt is scored with its last token in it, and one token is drawn and thrown away.
         length = int(self.engine.llm_engine.model_config.max_model_len) - 2
-        super().__init__(None, tokenizer, max_length=length, **settings)
+        super().__init__(tokenizer, max_length=length, **settings)
 
     def _beside(self, context: Sequence[int], reference: Sequence[int], room: int) -> bool:
         return False
