@@ -25,23 +25,9 @@ from lora_ledger.compute.device import resolve
 from lora_ledger.records.record import digest_json, identity, peak_memory_bytes
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.schema import Study
+from lora_ledger.study.training_inputs import decides
 
 from .batching import Example, plan, read_examples
-
-# What of a setting decides the weights; the rest of it is read by other stages.
-SETTING_KEYS = (
-    "corpus",
-    "regime",
-    "sequence_length",
-    "batch_size",
-    "micro_batch_size",
-    "optimiser",
-    "schedule",
-    "max_grad_norm",
-    "validation_examples",
-    "validation_points",
-)
-METHOD_KEYS_LEFT_OUT = {"learning_rates", "at"}
 
 
 @dataclass(frozen=True)
@@ -73,20 +59,10 @@ class Outcome:
 
 def settings_of(study: Study, job: Job) -> dict[str, Any]:
     """Every resolved setting that decides a run's numbers, as plain JSON values."""
-    setting = study.settings[job.setting].model_dump(mode="json")
-    method = study.methods[job.method]
-    shown = method.model_dump(mode="json", exclude=METHOD_KEYS_LEFT_OUT)
-    if "alpha" in shown:
-        shown["alpha"] = method.resolved_alpha  # type: ignore[union-attr]
     where = resolve(study.compute)
     kernels = {"kernels": "liger"} if liger.available(where["device"]) else {}
     return {
-        "model": study.model,
-        "setting": {key: setting[key] for key in SETTING_KEYS},
-        "method": shown,
-        "budget": study.budgets[job.budget].model_dump(mode="json", exclude_none=True),
-        "seed": job.seed,
-        "learning_rate": job.rate,
+        **decides(study, job.setting, job.method, job.budget, job.seed, job.rate, defaults=True),
         "threads": study.compute.threads,
         **where,
         **kernels,
@@ -197,7 +173,7 @@ def _start(study: Study, job: Job) -> Path | None:
     if job.starts is None or not exact:
         return None
     settings = settings_of(study, job)
-    decides = {
+    known = {
         "inputs": inputs_of(job),
         "validation": settings["setting"]["validation_examples"],
         # Another processor may round otherwise.
@@ -211,7 +187,7 @@ def _start(study: Study, job: Job) -> Path | None:
             settings.get("kernels"),
         ],
     }
-    return job.starts / f"{digest_json(decides)}.json"
+    return job.starts / f"{digest_json(known)}.json"
 
 
 def torch_setup(threads: int, device: str) -> None:
