@@ -109,8 +109,8 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
     from datasets import load_from_disk
     from transformers import AutoModelForCausalLM, TrainerCallback
 
-    from lora_ledger import methods
-    from lora_ledger.study.schema import FullMethod, LoraMethod
+    from lora_ledger.methods.full import FullMethod
+    from lora_ledger.methods.lora import LoraMethod
     from lora_ledger.training.batching import read_examples
 
     kind, regime, batch = MODES[mode]
@@ -124,9 +124,9 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
         args.model, dtype=torch.float32, attn_implementation="sdpa"
     )
     config = model.config.to_dict()
-    flops = methods.flops_per_token(config, method, max(len(e.input_ids) for e in examples))
+    flops = method.flops_per_token(config, max(len(e.input_ids) for e in examples))
     model.config.use_cache = False
-    model = methods.apply(model, method, 0)
+    model = method.apply(model, 0)
     batches = [examples[i : i + batch] for i in range(0, len(examples), batch)]
     ends: list[float] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 import yaml
@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from lora_ledger import catalogue
+from lora_ledger import catalogue, methods
 from lora_ledger.study import schema
 from lora_ledger.study.file import _Loader
 from lora_ledger.study.schema import Study
@@ -27,7 +27,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "settings.<name>": [schema.Setting],
     "settings.<name>.optimiser": [schema.Optimiser],
     "settings.<name>.schedule": [schema.Schedule],
-    "methods.<name>": [schema.LoraMethod, schema.FullMethod, schema.FullLinearMethod],
+    "methods.<name>": [*methods.KINDS],
     "budgets.<name>": [schema.Budget],
     "evaluation": [schema.Evaluation],
     "evaluation.generate.<name>": [schema.TaskRun],
@@ -101,7 +101,8 @@ def test_each_table_has_the_keys_the_defaults_and_valid_examples(heading: str) -
         field = fields[key]
         found = field.get_default(call_default_factory=True)
         if heading == "methods.<name>" and key == "kind":
-            assert value(example) in ("full", "full-linear", "lora")
+            kinds = [kind.model_fields["kind"].annotation for kind in methods.KINDS]
+            assert value(example) in [name for kind in kinds for name in get_args(kind)]
             continue
         if found is PydanticUndefined:
             assert default == "required", key

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.colors import rgb_to_hsv, to_rgb
 
 import factories
+from lora_ledger.methods import colours
 from lora_ledger.records.record import read_record
 from lora_ledger.report.figures import intervals
 from lora_ledger.stages import figures, tabulate
@@ -71,13 +71,6 @@ def test_a_point_for_each_cell_at_its_numbers(tables: Path) -> None:
     assert len(flat) == 2
 
 
-def test_ranks_darken_in_order() -> None:
-    found = figures.colours(factories.study())
-    values = [rgb_to_hsv(to_rgb(found[name]))[2] for name in ("lora-r2", "lora-r8", "lora-r32")]
-    assert values == sorted(values, reverse=True)
-    assert len(set(found.values())) == 4
-
-
 def test_nothing_to_draw_is_still_a_figure(tmp_path: Path) -> None:
     tabulate.run(gather(factories.study()), tmp_path / "tables")
     figures.run(factories.study(), tmp_path / "tables", tmp_path)
@@ -117,7 +110,7 @@ def benchmarks(root: Path, **changes: Any) -> dict[str, Any]:
 def test_forgetting_gauntlet_has_every_arm_at_its_numbers(tmp_path: Path) -> None:
     made = benchmarks(tmp_path)
     dots = made["dots"]["forgetting-gauntlet"]
-    figure = intervals.gauntlet(dots, figures.colours(made["plan"]), "a title")
+    figure = intervals.gauntlet(dots, colours(made["plan"].methods), "a title")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
     assert list(panels) == [
         "gauntlet_mean",

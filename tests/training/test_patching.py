@@ -12,10 +12,10 @@ import torch.multiprocessing
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lora_ledger import methods
 from lora_ledger.compute.casts import Casts
 from lora_ledger.compute.cpu import attention
-from lora_ledger.study.schema import FullMethod, LoraMethod
+from lora_ledger.methods.full import FullMethod
+from lora_ledger.methods.lora import LoraMethod
 from lora_ledger.training import patching
 from lora_ledger.training.batching import Example, collate
 from tiny_study import rows
@@ -57,7 +57,7 @@ def made(kind: str, method: str = "full", seed: int = 0) -> Any:
     for weight in model.parameters():
         # Initial matrices of 0.02 would hide attention behind the residual stream.
         torch.nn.init.normal_(weight, std=0.2)
-    model = methods.apply(model, METHODS[method], seed)
+    model = METHODS[method].apply(model, seed)
     torch.manual_seed(seed)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -156,7 +156,7 @@ def test_fifty_steps_follow_the_plain_path(method: str, precision: str, tiny_mod
     curves = []
     for plain in (True, False):
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-        model = methods.apply(model, METHODS[method], 0).train()
+        model = METHODS[method].apply(model, 0).train()
         casts = Casts() if plain else patching.install(model, by_hand=True)
         casts.keep = True
 

@@ -7,24 +7,50 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 from lora_ledger.models import architecture
-from lora_ledger.study.schema import FullMethod
 
-ARTEFACT = "model"
+from .base import MethodBase
+
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.jinja", "*.model")
 
 
-def apply(model: Any, method: FullMethod, seed: int) -> Any:
-    """All weights train, in fp32; `seed` is not used, as nothing is drawn."""
-    return model.float().requires_grad_(True)
+class FullMethod(MethodBase):
+    """Full fine-tuning of every weight, embeddings and norms included."""
+
+    artefact: ClassVar[Literal["adapter", "model"]] = "model"
+    merges: ClassVar[bool] = True
+
+    kind: Literal["full"]
+
+    @classmethod
+    def colours(cls, methods: Sequence[Self]) -> list[str]:
+        """The vermilion of Okabe and Ito's colours."""
+        return ["#D55E00"] * len(methods)
+
+    def apply(self, model: Any, seed: int) -> Any:
+        """All weights train, in fp32; `seed` is not used, as nothing is drawn."""
+        return model.float().requires_grad_(True)
+
+    def save(self, model: Any, out: Path, name: str, source: Path) -> Path:
+        """A model folder: fp32 weights, and all else as it stands in `source`."""
+        return save_whole(model, out, source)
+
+    def trainable_parameters(self, config: Mapping[str, object]) -> int:
+        """All of them, a tied embedding once."""
+        return architecture.total_parameters(config)
+
+    def flops_per_token(self, config: Mapping[str, object], sequence_length: int) -> float:
+        """6 N and three times the attention products: the backward pass costs two forward
+        passes."""
+        return 3 * architecture.forward_flops_per_token(config, sequence_length)
 
 
-def save(model: Any, out: Path, name: str, source: Path) -> Path:
-    """A model folder: fp32 weights, and all else as it stands in `source`."""
+def save_whole(model: Any, out: Path, source: Path) -> Path:
+    """Write a model folder: fp32 weights, and all else as it stands in `source`."""
     model.save_pretrained(out, max_shard_size="1000GB")
     for pattern in BESIDE_WEIGHTS:
         for path in sorted(source.glob(pattern)):
@@ -36,15 +62,3 @@ def save(model: Any, out: Path, name: str, source: Path) -> Path:
     config["dtype"] = "float32"
     (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     return out / "model.safetensors"
-
-
-def trainable_parameters(config: Mapping[str, object], method: FullMethod) -> int:
-    """All of them, a tied embedding once."""
-    return architecture.total_parameters(config)
-
-
-def flops_per_token(
-    config: Mapping[str, object], method: FullMethod, sequence_length: int
-) -> float:
-    """6 N and three times the attention products: the backward pass costs two forward passes."""
-    return 3 * architecture.forward_flops_per_token(config, sequence_length)

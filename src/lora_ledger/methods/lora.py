@@ -10,82 +10,165 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.seeds import stream
 from lora_ledger.models import architecture
-from lora_ledger.study.schema import LoraMethod
 
-ARTEFACT = "adapter"
+from .base import MethodBase
+
 WEIGHTS = "adapter_model.safetensors"
 SPLITS_BASE = ("pissa", "olora")
+BLUES = ("#9ecae1", "#08306b")
 
 
-def apply(model: Any, method: LoraMethod, seed: int) -> Any:
-    """Freeze the model and add the adapter, drawn from a stream of its own.
+class LoraMethod(MethodBase):
+    """LoRA through peft: W + (alpha / rank) B A; rsLoRA divides by the rank's square root."""
 
-    Raises ValueError for a rank that the initialisation cannot have.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
+    artefact: ClassVar[Literal["adapter", "model"]] = "adapter"
+    merges: ClassVar[bool] = True
 
-    targets = _targets(model.config.to_dict(), method)
-    _check_rank(model.config.to_dict(), method)
-    alpha = method.resolved_alpha
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=method.rank,
-        lora_alpha=int(alpha) if alpha.is_integer() else alpha,
-        target_modules=list(targets),
-        lora_dropout=method.dropout,
-        use_rslora=method.rslora,
-        use_dora=method.dora,
-        init_lora_weights=True if method.init == "default" else method.init,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(stream(seed, "adapter"))
-        adapted = get_peft_model(model.float(), config)
-    for _, weight in adapted.named_parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    if method.init in SPLITS_BASE:
-        adapted.initial_adapter = {
-            key: value.detach().clone() for key, value in _state(adapted).items()
+    kind: Literal["lora"]
+    rank: PositiveInt
+    alpha: PositiveFloat | None = Field(None, description="Default: twice the rank.")
+    target_modules: Literal["attention", "mlp", "all"] | tuple[str, ...] = "all"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    rslora: bool = False
+    dora: bool = False
+    init: Literal["default", "gaussian", "pissa", "olora", "orthogonal"] = "default"
+
+    @property
+    def starts_from_base(self) -> bool:
+        """B·A is 0 where B starts at 0; DoRA's norms and a split weight round."""
+        return self.init in ("default", "gaussian") and not self.dora
+
+    def computed(self) -> dict[str, Any]:
+        """Alpha: twice the rank, unless the study says otherwise."""
+        return {"alpha": 2.0 * self.rank if self.alpha is None else self.alpha}
+
+    def distance(self, other: MethodBase) -> float:
+        """The ratio of the ranks, as the absolute value of its logarithm."""
+        if not isinstance(other, LoraMethod):
+            return math.inf
+        return abs(math.log(self.rank / other.rank))
+
+    @classmethod
+    def colours(cls, methods: Sequence[Self]) -> list[str]:
+        """Shades of blue, darker with rank."""
+        from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+        shades = LinearSegmentedColormap.from_list("ranks", BLUES)
+        ranks = sorted({method.rank for method in methods})
+        places = [
+            ranks.index(method.rank) / (len(ranks) - 1) if len(ranks) > 1 else 0.6
+            for method in methods
+        ]
+        return [str(to_hex(shades(place))) for place in places]
+
+    def check(self, config: Mapping[str, object], where: str = "") -> None:
+        """The target modules are the model's, and the initialisation can have the rank."""
+        known = [*architecture.GROUPS, *architecture.module_names(config)]
+        targets = self.target_modules
+        for target in (targets,) if isinstance(targets, str) else targets:
+            model = f"a module of a {config['model_type']} model"
+            require(f"{where}target_modules", target, known, model)
+        shapes = architecture.module_names(config)
+        widest = min(min(shapes[name]) for name in self._targets(config))
+        if self.init in SPLITS_BASE and self.rank > widest:
+            raise KeyProblem(
+                f"{where}rank",
+                self.rank,
+                f"at most {widest} with init {self.init}, the smaller side of the smallest target "
+                "module",
+            )
+        if self.init == "orthogonal" and self.rank % 2:
+            raise KeyProblem(f"{where}rank", self.rank, "an even one with init orthogonal")
+
+    def apply(self, model: Any, seed: int) -> Any:
+        """Freeze the model and add the adapter, drawn from a stream of its own."""
+        import torch
+        from peft import LoraConfig, get_peft_model
+
+        shapes = model.config.to_dict()
+        self.check(shapes)
+        alpha: float = self.computed()["alpha"]
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=self.rank,
+            lora_alpha=int(alpha) if alpha.is_integer() else alpha,
+            target_modules=list(self._targets(shapes)),
+            lora_dropout=self.dropout,
+            use_rslora=self.rslora,
+            use_dora=self.dora,
+            init_lora_weights=True if self.init == "default" else self.init,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(stream(seed, "adapter"))
+            adapted = get_peft_model(model.float(), config)
+        for _, weight in adapted.named_parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+        if self.init in SPLITS_BASE:
+            adapted.initial_adapter = {
+                key: value.detach().clone() for key, value in _state(adapted).items()
+            }
+        return adapted
+
+    def save(self, model: Any, out: Path, name: str, source: Path) -> Path:
+        """A peft folder of two files; the base model is called by its catalogue name."""
+        from safetensors.torch import save_file
+
+        state = _state(model)
+        config: dict[str, Any] = {
+            key: sorted(value) if isinstance(value, set) else value
+            for key, value in model.peft_config["default"].to_dict().items()
         }
-    return adapted
+        initial = getattr(model, "initial_adapter", None)
+        if initial is not None:
+            state = converted(state, initial)
+            config["lora_alpha"] *= math.sqrt(2) if config["use_rslora"] else 2
+            config["r"] *= 2
+            config["init_lora_weights"] = True
+        config |= {
+            "base_model_name_or_path": name,
+            "inference_mode": True,
+            "target_modules": sorted(config["target_modules"]),
+        }
+        out.mkdir(parents=True)
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in sorted(state.items())},
+            out / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+        text = json.dumps(config, indent=2, sort_keys=True, default=str)
+        (out / "adapter_config.json").write_text(text + "\n", "utf-8")
+        return out / WEIGHTS
 
+    def trainable_parameters(self, config: Mapping[str, object]) -> int:
+        """r (in + out) a module; DoRA adds one magnitude for each output feature."""
+        return architecture.lora_parameters(
+            config, self._targets(config), self.rank, dora=self.dora
+        )
 
-def save(model: Any, out: Path, name: str, source: Path) -> Path:
-    """A peft folder of two files; the base model is called by its catalogue name."""
-    from safetensors.torch import save_file
+    def flops_per_token(self, config: Mapping[str, object], sequence_length: int) -> float:
+        """4 N + 6 R and three times the attention products, N frozen and R adapter weights.
 
-    state = _state(model)
-    config: dict[str, Any] = {
-        key: sorted(value) if isinstance(value, set) else value
-        for key, value in model.peft_config["default"].to_dict().items()
-    }
-    initial = getattr(model, "initial_adapter", None)
-    if initial is not None:
-        state = converted(state, initial)
-        config["lora_alpha"] *= math.sqrt(2) if config["use_rslora"] else 2
-        config["r"] *= 2
-        config["init_lora_weights"] = True
-    config |= {
-        "base_model_name_or_path": name,
-        "inference_mode": True,
-        "target_modules": sorted(config["target_modules"]),
-    }
-    out.mkdir(parents=True)
-    save_file(
-        {key: value.detach().cpu().contiguous() for key, value in sorted(state.items())},
-        out / WEIGHTS,
-        metadata={"format": "pt"},
-    )
-    text = json.dumps(config, indent=2, sort_keys=True, default=str)
-    (out / "adapter_config.json").write_text(text + "\n", "utf-8")
-    return out / WEIGHTS
+        Frozen weights pass gradients on and get none (Schulman et al. 2025: about two thirds of
+        full fine-tuning). DoRA's norms are left out.
+        """
+        base = architecture.read(config)
+        weights = architecture.linear_parameters(config) + base.vocab * base.hidden
+        adapter = architecture.lora_parameters(config, self._targets(config), self.rank)
+        forward = architecture.forward_flops_per_token(config, sequence_length)
+        return 3 * forward - 2.0 * weights + 6.0 * adapter
+
+    def _targets(self, config: Mapping[str, object]) -> tuple[str, ...]:
+        return architecture.resolve_targets(config, self.target_modules)
 
 
 def converted(state: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,44 +182,6 @@ def converted(state: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str,
         elif ".lora_B." in key:
             result[key] = torch.cat([value, -initial[key]], dim=1)
     return result
-
-
-def trainable_parameters(config: Mapping[str, object], method: LoraMethod) -> int:
-    """r (in + out) a module; DoRA adds one magnitude for each output feature."""
-    return architecture.lora_parameters(
-        config, _targets(config, method), method.rank, dora=method.dora
-    )
-
-
-def flops_per_token(
-    config: Mapping[str, object], method: LoraMethod, sequence_length: int
-) -> float:
-    """4 N + 6 R and three times the attention products, N frozen and R adapter weights.
-
-    Frozen weights pass gradients on and get none (Schulman et al. 2025: about two thirds of full
-    fine-tuning). DoRA's norms are left out.
-    """
-    base = architecture.read(config)
-    weights = architecture.linear_parameters(config) + base.vocab * base.hidden
-    adapter = architecture.lora_parameters(config, _targets(config, method), method.rank)
-    forward = architecture.forward_flops_per_token(config, sequence_length)
-    return 3 * forward - 2.0 * weights + 6.0 * adapter
-
-
-def _targets(config: Mapping[str, object], method: LoraMethod) -> tuple[str, ...]:
-    return architecture.resolve_targets(config, method.target_modules)
-
-
-def _check_rank(config: Mapping[str, object], method: LoraMethod) -> None:
-    shapes = architecture.module_names(config)
-    widest = min(min(shapes[name]) for name in _targets(config, method))
-    if method.init in SPLITS_BASE and method.rank > widest:
-        raise ValueError(
-            f"rank: found {method.rank}, expected at most {widest} with init {method.init}, the "
-            "smaller side of the smallest target module"
-        )
-    if method.init == "orthogonal" and method.rank % 2:
-        raise ValueError(f"rank: found {method.rank}, expected an even one with init orthogonal")
 
 
 def _state(model: Any) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from lora_ledger.catalogue import HubSource, LocalSource
 from lora_ledger.compute.device import CPUINFO, NATIVE_FLAGS, cpu_flags
 from lora_ledger.data.tasks import describe
-from lora_ledger.models.architecture import lora_parameters, read, total_parameters
+from lora_ledger.models.architecture import read, total_parameters
 from lora_ledger.study.cells import corpus_sources
 from lora_ledger.study.file import model_config
-from lora_ledger.study.schema import LoraMethod, Study, TaskRun
+from lora_ledger.study.schema import Study, TaskRun
 
 MB = 2**20
 LIBRARIES_MB = 700
@@ -83,11 +83,8 @@ def fetch_corpus_mb(study: Study, corpus: str) -> int:
 def train_mb(study: Study, setting: str, method: str) -> int:
     """Weights, gradients, optimiser states and the activations of one micro-batch."""
     config, how = _config(study), study.settings[setting]
-    chosen = study.methods[method]
     total = total_parameters(config)
-    trainable = total
-    if isinstance(chosen, LoraMethod):
-        trainable = lora_parameters(config, chosen.target_modules, chosen.rank, dora=chosen.dora)
+    trainable = study.methods[method].trainable_parameters(config)
     shape = read(config)
     tokens = how.micro_batch_size * how.sequence_length
     logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3

@@ -131,9 +131,7 @@ def _train(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
     budget = names.get("budget") or setting.tuning_budget or study.budgets_of(names["setting"])[0]
     reads: dict[str, Any] = {
         "setting": setting.model_dump(mode="json", exclude_defaults=True, exclude=left_out),
-        "method": method.model_dump(
-            mode="json", exclude_defaults=True, exclude={"learning_rates", "at"}
-        ),
+        "method": method.resolved(defaults=False),
         "budget": _lean(study.budgets[budget]),
         "compute": _compute(study, "train"),
         "evaluate": study.compute.precision.evaluate,
@@ -164,6 +162,5 @@ def code(study: Study, stage: str, **names: str) -> str:
     if stage == "other":
         return code_digest("models.external")
     if stage in ("tune", "train"):
-        kind = study.methods[names["method"]].kind.replace("-", "_")
-        return code_digest(f"stages.{stage}", (f"methods.{kind}",))
+        return code_digest(f"stages.{stage}", (study.methods[names["method"]].module(),))
     return code_digest(f"stages.{stage}")

@@ -16,20 +16,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.methods import colours
 from lora_ledger.records.atomic import write_bytes_atomic
 from lora_ledger.records.record import Record, read_record, write_record
 from lora_ledger.report.figures import intervals
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
-from lora_ledger.study.schema import LoraMethod, Study
+from lora_ledger.study.schema import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours for full fine-tuning; LoRA takes shades of blue, darker with rank.
-FULL = {"full": "#D55E00", "full-linear": "#E69F00"}
-BLUES = ("#9ecae1", "#08306b")
 MARKERS = "osD^vPX*"
 NAME = "learning-forgetting"
 GAUNTLET = "forgetting-gauntlet"
@@ -47,22 +45,6 @@ STYLE = {
     "grid.linewidth": 0.7,
     "axes.axisbelow": True,
 }
-
-
-def colours(study: Study) -> dict[str, str]:
-    """A colour for each method: full ones by kind, LoRA ordered by rank from light to dark."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
-    shades = LinearSegmentedColormap.from_list("ranks", BLUES)
-    ranks = sorted({m.rank for m in study.methods.values() if isinstance(m, LoraMethod)})
-    found = {}
-    for name, method in study.methods.items():
-        if isinstance(method, LoraMethod):
-            place = ranks.index(method.rank) / (len(ranks) - 1) if len(ranks) > 1 else 0.6
-            found[name] = str(to_hex(shades(place)))
-        else:
-            found[name] = FULL[method.kind]
-    return found
 
 
 def draw(
@@ -119,7 +101,7 @@ def _panel(
     marker: str,
     text: str,
 ) -> None:
-    known = colours(study)
+    known = colours(study.methods)
     control = study.settings[setting].role == "control"
     axes.axhline(0, color="#888888", linewidth=0.8, zorder=1)
     axes.axvline(0, color="#888888", linewidth=0.8, zorder=1)
@@ -156,7 +138,7 @@ def _controls(
     """In a target's panel, the level that the repair control reached, by method and budget."""
     if study.settings[setting].role == "control":
         return
-    known = colours(study)
+    known = colours(study.methods)
     levels: dict[tuple[str, str], list[float]] = {}
     for point in points:
         if point["role"] == "control" and text in point["texts"]:
@@ -176,7 +158,7 @@ def _legend(figure: Figure, study: Study, points: Sequence[Mapping[str, Any]]) -
     from matplotlib.lines import Line2D
 
     used = [name for name in study.methods if any(p["method"] == name for p in points)]
-    known = colours(study)
+    known = colours(study.methods)
     handles = [
         Line2D(
             [],
@@ -198,7 +180,7 @@ def _legend(figure: Figure, study: Study, points: Sequence[Mapping[str, Any]]) -
             linestyle="",
             markersize=7,
             markeredgecolor="#333333",
-            label=name,
+            label=study.methods[name].title or name,
         )
         for name in used
     ]
@@ -285,7 +267,9 @@ def figure_of(study: Study, results: Mapping[str, Any], name: str) -> Figure:
             )
         if name == BENCHMARKS:
             return intervals.benchmarks(dots, _title(study))
-        return intervals.gauntlet(dots, colours(study), _title(study, mean=len(study.seeds) > 1))
+        return intervals.gauntlet(
+            dots, colours(study.methods), _title(study, mean=len(study.seeds) > 1)
+        )
     texts = list(study.evaluation.texts) or [""]
     text = texts[0] if name == NAME else name.removeprefix(f"{NAME}-")
     return draw(study, results["points"], text, results["diverged"])

@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lora_ledger import methods
 from lora_ledger.common.errors import KeyProblem
+from lora_ledger.methods import Method
 from lora_ledger.records.record import Record, digest_file, digest_json, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
@@ -37,7 +37,7 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     if select is not None:
         inputs["select"] = read_record(select).id
     settings = settings_of(study, job)
-    code = code_digest("stages.train", (methods.module_of(method),))
+    code = code_digest("stages.train", (method.module(),))
     there = _present(method, out, settings, inputs, code)
     if there is not None:
         shutil.rmtree(job.work, ignore_errors=True)
@@ -106,7 +106,7 @@ def write_without_rate(cell: str, select: Path, out: Path) -> Record:
 
 
 def _present(
-    method: methods.AnyMethod,
+    method: Method,
     out: Path,
     settings: dict[str, Any],
     inputs: dict[str, str],
@@ -116,7 +116,7 @@ def _present(
     if not (out / "record.json").is_file():
         return None
     record = read_record(out / "record.json")
-    whole = record.status == "diverged" or (out / methods.artefact(method)).is_dir()
+    whole = record.status == "diverged" or (out / method.artefact).is_dir()
     same = (record.science.settings, record.science.inputs, record.science.code) == (
         settings,
         inputs,
@@ -131,8 +131,8 @@ def _save(
     """Write probe and weights; the folder of weights appears whole or not at all."""
     method = study.methods[job.method]
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=out))
-    folder = methods.artefact(method)
-    weights = methods.save(model, method, scratch / folder, study.model, job.model)
+    folder = method.artefact
+    weights = method.save(model, scratch / folder, study.model, job.model)
     described = {"sha256": digest_file(weights), "bytes": weights.stat().st_size}
     if validation:
         _write_probe(model, validation, scratch / PROBE)

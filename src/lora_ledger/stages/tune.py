@@ -11,7 +11,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from lora_ledger import methods
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import Record, digest_json, write_record
 from lora_ledger.scheduling.digests import code_digest
@@ -24,7 +23,7 @@ from lora_ledger.training.run import train as run_training
 def tune(study: Study, job: Job, out: Path) -> Record:
     """Train at one rate and write the record."""
     inputs, settings = inputs_of(job), settings_of(study, job)
-    code = code_digest("stages.tune", (methods.module_of(study.methods[job.method]),))
+    code = code_digest("stages.tune", (study.methods[job.method].module(),))
     fingerprint = digest_json({"inputs": inputs, "settings": settings, "code": code})
     outcome = run_training(study, job, fingerprint)
     record = write_record(

@@ -19,14 +19,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lora_ledger.catalogue import HubSource, LocalSource, ModelEntry
-from lora_ledger.common.errors import KeyProblem, nearest, require
+from lora_ledger.common.errors import KeyProblem, nearest
 from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.tasks import TaskError, describe
-from lora_ledger.models.architecture import GROUPS, ArchitectureError, module_names
+from lora_ledger.models.architecture import ArchitectureError
 
 from . import cells
 from . import schema as schema
-from .schema import LikelihoodTask, LoraMethod, Study, TaskRun
+from .schema import LikelihoodTask, Study, TaskRun
 
 CONFIG = Path("config")
 # Keys of earlier releases, and what they are called now.
@@ -277,15 +277,10 @@ def _check_descent(study: Study) -> None:
 
 
 def _check_architecture(study: Study) -> None:
-    """Target modules exist in the model, as its config says, without loading it."""
+    """Each method fits the model, as its config says, without loading it."""
     config = model_config(study.model_entry())
-    known = [*GROUPS, *module_names(config)]
     for name, method in study.methods.items():
-        if isinstance(method, LoraMethod):
-            targets = method.target_modules
-            for target in (targets,) if isinstance(targets, str) else targets:
-                key = f"methods.{name}.target_modules"
-                require(key, target, known, f"a module of a {config['model_type']} model")
+        method.check(config, f"methods.{name}.")
 
 
 def model_config(entry: ModelEntry) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lora_ledger.catalogue import (
     entries,
 )
 from lora_ledger.common.errors import KeyProblem, require
+from lora_ledger.methods import Method
 
 RESERVED_NAMES = ("pinned", "published")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -103,64 +104,6 @@ class Budget(Frozen):
                 "tokens", self.tokens, "either tokens or epochs, not both, not neither"
             )
         return self
-
-
-class Rates(Frozen):
-    """The learning rates of a method: a grid, or another method's selection times a factor."""
-
-    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
-    at: Annotated[str, Field(pattern=r"^([0-9.]+x )?[a-z0-9-]+$")] | None = Field(
-        None,
-        description="`full` or `10x full`: the rate that the named method selected, times "
-        "the factor.",
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Rates:
-        if (self.learning_rates is None) == (self.at is None):
-            raise KeyProblem("learning_rates", self.learning_rates, "learning_rates or at, one")
-        if self.learning_rates and len(set(self.learning_rates)) < len(self.learning_rates):
-            raise KeyProblem("learning_rates", self.learning_rates, "rates that differ")
-        return self
-
-    def reference(self) -> tuple[float, str] | None:
-        """`at` as (factor, method), or None."""
-        if self.at is None:
-            return None
-        factor, _, name = self.at.rpartition(" ")
-        return (float(factor.rstrip("x")) if factor else 1.0, name)
-
-
-class FullMethod(Rates):
-    """Full fine-tuning of every weight, embeddings and norms included."""
-
-    kind: Literal["full"]
-
-
-class FullLinearMethod(Rates):
-    """Full fine-tuning of the linear layers that LoRA can adapt; all else is frozen."""
-
-    kind: Literal["full-linear"]
-
-
-class LoraMethod(Rates):
-    """LoRA through peft: W + (alpha / rank) B A; rsLoRA divides by the rank's square root."""
-
-    kind: Literal["lora"]
-    rank: PositiveInt
-    alpha: PositiveFloat | None = Field(None, description="Default: twice the rank.")
-    target_modules: Literal["attention", "mlp", "all"] | tuple[str, ...] = "all"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    rslora: bool = False
-    dora: bool = False
-    init: Literal["default", "gaussian", "pissa", "olora", "orthogonal"] = "default"
-
-    @property
-    def resolved_alpha(self) -> float:
-        return 2.0 * self.rank if self.alpha is None else self.alpha
-
-
-Method = Annotated[FullMethod | FullLinearMethod | LoraMethod, Field(discriminator="kind")]
 
 
 class Setting(Frozen):

@@ -64,18 +64,8 @@ def decides(
     )
     found: dict[str, Any] = {
         "setting": said,
-        "method": _method(study, method, defaults),
+        "method": study.methods[method].resolved(defaults=defaults),
         "budget": study.budgets[budget].model_dump(mode="json", exclude_none=True),
         "seed": seed,
     }
     return found if rate is None else {**found, "learning_rate": rate}
-
-
-def _method(study: Study, name: str, defaults: bool) -> dict[str, Any]:
-    method = study.methods[name]
-    said = method.model_dump(
-        mode="json", exclude={"learning_rates", "at"}, exclude_defaults=not defaults
-    )
-    if method.kind == "lora":
-        said["alpha"] = method.resolved_alpha
-    return said

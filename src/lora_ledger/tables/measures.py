@@ -311,21 +311,20 @@ def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
     Most alike: the same method, else the same kind with the nearest rank.
     """
     study = evidence.study
+
+    def unlike(other: Cell) -> float:
+        return study.methods[cell.method].distance(study.methods[other.method])
+
     found = [
         other
         for other in evidence.cells
         if study.settings[other.setting].role == "control"
         and (other.budget, other.seed) == (cell.budget, cell.seed)
-        and study.methods[other.method].kind == study.methods[cell.method].kind
+        and math.isfinite(unlike(other))
         and other.label in evidence.retain
         and evidence.retain[other.label].results
     ]
-
-    def distance(other: Cell) -> tuple[bool, float]:
-        ranks = [getattr(study.methods[c.method], "rank", 1) for c in (cell, other)]
-        return other.method != cell.method, abs(math.log(ranks[0] / ranks[1]))
-
-    return min(found, key=distance, default=None)
+    return min(found, key=lambda other: (other.method != cell.method, unlike(other)), default=None)
 
 
 def rate_note(evidence: Evidence, cell: Cell, record: Record) -> str:

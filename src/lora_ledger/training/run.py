@@ -17,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lora_ledger import methods
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.common.startup import loading
 from lora_ledger.compute.cuda import liger
@@ -105,7 +104,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             job.model, dtype=torch.float32, attn_implementation="sdpa"
         )
         model.config.use_cache = False
-        model = methods.apply(model, method, job.seed)
+        model = method.apply(model, job.seed)
     progress, speed = fit(
         model,
         Run(
@@ -154,7 +153,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             "trainable": sum(w.numel() for w in model.parameters() if w.requires_grad),
             "total": sum(w.numel() for w in model.parameters()),
         },
-        "flops_per_token": methods.flops_per_token(config, method, setting.sequence_length),
+        "flops_per_token": method.flops_per_token(config, setting.sequence_length),
     }
     memory = peak_memory_bytes()
     if where["device"] == "cuda":
@@ -168,9 +167,7 @@ def _start(study: Study, job: Job) -> Path | None:
 
     None for a method that does not begin from the base model's weights, bit for bit.
     """
-    method = study.methods[job.method]
-    exact = method.kind != "lora" or (method.init in ("default", "gaussian") and not method.dora)
-    if job.starts is None or not exact:
+    if job.starts is None or not study.methods[job.method].starts_from_base:
         return None
     settings = settings_of(study, job)
     known = {
@@ -180,7 +177,7 @@ def _start(study: Study, job: Job) -> Path | None:
         "where": [platform.node(), settings["threads"], resolve(study.compute)],
         "code": code_digest(
             "stages.train",
-            tuple(sorted({methods.module_of(one) for one in study.methods.values()})),
+            tuple(sorted({one.module() for one in study.methods.values()})),
         ),
         "versions": [
             *(version(name) for name in ("torch", "transformers", "peft")),

@@ -1,0 +1,133 @@
+"""What every method is: how a model is parameterised for training, at which rates, and its facts.
+
+In: an entry of a study's `methods`. Out: a frozen value that knows what trains, what a trained cell
+holds, what it costs, which models it fits, and how it looks in pictures. A subclass stands in a
+file of its own beside this one and adds its keys.
+A method does not train, and does not know data, schedule or optimiser. The class level needs
+pydantic alone; torch and peft are imported where a model is at hand.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+from pydantic_core import to_jsonable_python
+
+from lora_ledger.catalogue import Frozen
+from lora_ledger.common.errors import KeyProblem
+
+NOT_OF_THE_WEIGHTS = {"title", "learning_rates", "at"}
+"""Keys that say how a rate is come by, or only what is shown."""
+
+
+class MethodBase(Frozen):
+    """The keys and the facts that all methods have."""
+
+    artefact: ClassVar[Literal["adapter", "model"]]
+    """The folder that a trained cell holds."""
+    merges: ClassVar[bool]
+    """Whether what trained becomes weights of the base's own shapes, so that any back-end can
+    evaluate it; what does not is evaluated as it is, by the plain one."""
+
+    kind: str
+    title: str = Field("", description="What pictures call it; default: its key. Changes nothing.")
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    at: Annotated[str, Field(pattern=r"^([0-9.]+x )?[a-z0-9-]+$")] | None = Field(
+        None,
+        description="`full` or `10x full`: the rate that the named method selected, times "
+        "the factor.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.learning_rates is None) == (self.at is None):
+            raise KeyProblem("learning_rates", self.learning_rates, "learning_rates or at, one")
+        if self.learning_rates and len(set(self.learning_rates)) < len(self.learning_rates):
+            raise KeyProblem("learning_rates", self.learning_rates, "rates that differ")
+        return self
+
+    @property
+    def starts_from_base(self) -> bool:
+        """Whether the model's outputs before the first step are the base's, bit for bit."""
+        return True
+
+    def reference(self) -> tuple[float, str] | None:
+        """`at` as (factor, method), or None."""
+        if self.at is None:
+            return None
+        factor, _, name = self.at.rpartition(" ")
+        return (float(factor.rstrip("x")) if factor else 1.0, name)
+
+    def resolved(self, *, defaults: bool = True) -> dict[str, Any]:
+        """Each key that decides the weights, with the value that is used, as plain JSON values.
+
+        Without `defaults` the keys at their default are left out; a default that is computed from
+        other keys is a value like any other, so that a change of its formula shows.
+        """
+        found = self.model_dump(mode="json", exclude=NOT_OF_THE_WEIGHTS)
+        found |= self.computed()
+        if defaults:
+            return found
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in found.items()
+            if fields[key].is_required() or value != to_jsonable_python(fields[key].get_default())
+        }
+
+    def computed(self) -> dict[str, Any]:
+        """The values of keys whose default follows from other keys."""
+        return {}
+
+    def distance(self, other: MethodBase) -> float:
+        """How unlike two methods of a study are: 0 for alike, infinite for another kind."""
+        return 0.0 if type(other) is type(self) else math.inf
+
+    def check(self, config: Mapping[str, object], where: str = "") -> None:
+        """Refuse what a model with this config.json cannot be trained with; `where` stands before
+        the key, as in `methods.mine.`. Raises KeyProblem or ArchitectureError."""
+
+    @classmethod
+    @abstractmethod
+    def colours(cls, methods: Sequence[Self]) -> list[str]:
+        """A colour (#rrggbb) for each of the study's methods of this kind."""
+
+    @abstractmethod
+    def apply(self, model: Any, seed: int) -> Any:
+        """The model with the method's weights, and no others, set to train, all of them in fp32.
+
+        `model` is changed. Raises KeyProblem for a setting that the model's shapes rule out.
+        """
+
+    @abstractmethod
+    def save(self, model: Any, out: Path, name: str, source: Path) -> Path:
+        """Write the trained weights into the new folder `out`; returns the file of weights.
+
+        `name` is the base model's name in the catalogue, `source` its folder. No file depends on
+        the machine or the time.
+        """
+
+    @abstractmethod
+    def trainable_parameters(self, config: Mapping[str, object]) -> int:
+        """The number of weights that train, from config.json alone."""
+
+    @abstractmethod
+    def flops_per_token(self, config: Mapping[str, object], sequence_length: int) -> float:
+        """Floating-point operations of forward and backward for one token of a full sequence.
+
+        A weight costs 2 in the forward pass, 2 to pass the gradient on, and 2 more for its own
+        gradient where it trains (Kaplan et al. 2020, section 2.1; Schulman et al. 2025 for LoRA).
+        """
+
+    @classmethod
+    def module(cls) -> str:
+        """The file that the class stands in, below the package, such as `methods.lora`.
+
+        No import statement leads to it, so a code digest has to be told.
+        """
+        return cls.__module__.partition(".")[2]
