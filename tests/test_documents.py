@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from lora_ledger import catalogue, methods
+from lora_ledger.common.yaml import load
 from lora_ledger.study import schema
-from lora_ledger.study.file import _Loader
 from lora_ledger.study.schema import Study
 
 KEYS = Path("config/README.md")
@@ -66,7 +66,7 @@ def tables() -> dict[str, dict[str, list[str]]]:
 def value(cell: str) -> Any:
     """What a cell in backticks is as YAML in a study."""
     assert re.fullmatch(r"`[^`]+`", cell), cell
-    return yaml.load(cell.strip("`"), Loader=_Loader)
+    return load(cell.strip("`"))
 
 
 def all_names(node: Any) -> set[str]:
@@ -136,7 +136,7 @@ def test_links_and_paths_exist(document: Path) -> None:
 def test_examples_of_the_study_file_are_valid(tmp_path: Path) -> None:
     """The fenced examples of the keys' document, the second joined to the first."""
     fenced = re.findall(r"^```yaml\n(.*?)^```", KEYS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    smallest, own = (yaml.load(text, Loader=_Loader) for text in fenced)
+    smallest, own = (load(text) for text in fenced)
     own["catalogue"]["my-model"]["source"]["path"] = str(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(study_config()), "utf-8")
     from lora_ledger.study.file import parse

@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter
+
+from lora_ledger.common import yaml
 
 HERE = Path(__file__).parent
 PROSE = {"title", "notes", "licence", "citation"}
@@ -203,5 +204,5 @@ def entries() -> dict[str, ModelEntry | CorpusEntry]:
     """All committed entries by name (the file's stem)."""
     found: dict[str, ModelEntry | CorpusEntry] = {}
     for path in sorted(HERE.glob("*.yaml")):
-        found[path.stem] = ENTRY.validate_python(yaml.safe_load(path.read_text("utf-8")))
+        found[path.stem] = ENTRY.validate_python(yaml.read(path))
     return found

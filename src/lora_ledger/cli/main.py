@@ -46,9 +46,9 @@ def study_name(name_or_path: str) -> str:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         return name_or_path
-    import yaml
+    from lora_ledger.common import yaml
 
-    content = yaml.safe_load(path.read_text("utf-8"))
+    content = yaml.read(path)
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
         raise ValueError(f"{path}: found no `name`, expected a study file")
     return str(content["name"])

@@ -2,24 +2,24 @@
 
 In: the path of a YAML file, or the name of a study in `config/`.
 Out: a validated `Study`.
-YAML is read by the rules of its version 1.2 core: `1e-4` is a number, `no` and `12:30` are text
-and are then refused where a truth value or a number belongs. A key that stands twice is refused.
+YAML is read by `common.yaml`, to which `no` and `12:30` are text; they are refused here where a truth
+value or a number belongs.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lora_ledger.catalogue import HubSource, LocalSource, ModelEntry
+from lora_ledger.common import yaml
 from lora_ledger.common.errors import KeyProblem, nearest
+from lora_ledger.common.yaml import YamlError
 from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.models.architecture import ArchitectureError
@@ -43,33 +43,6 @@ class StudyError(ValueError):
     """A study that cannot be run; the message holds one line for each problem."""
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars and without doubled keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise StudyError(
-                    f"line {key.start_mark.line + 1}: the key {key.value!r} stands twice; "
-                    "keep one of them"
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
-):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
-    )
-
-
 def load(name_or_path: str) -> Study:
     """The study in `config/<name>.yaml` or at a path; raises StudyError."""
     path = Path(name_or_path)
@@ -82,16 +55,14 @@ def load(name_or_path: str) -> Study:
         raise StudyError(
             f"study: found no file {path}, expected one of {', '.join(known)} or a path{hint}"
         )
-    return parse(path.read_text("utf-8"), str(path))
+    return parse(path.read_bytes(), str(path))
 
 
-def parse(text: str, where: str = "study") -> Study:
+def parse(text: str | bytes, where: str = "study") -> Study:
     """A study from YAML text; raises StudyError that names `where`."""
     try:
-        raw = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise StudyError(f"{where}: not YAML: {error}") from error
-    except StudyError as error:
+        raw = yaml.load(text)
+    except YamlError as error:
         raise StudyError(f"{where}: {error}") from error
     if not isinstance(raw, dict):
         raise StudyError(f"{where}: found {type(raw).__name__}, expected keys such as `name:`")

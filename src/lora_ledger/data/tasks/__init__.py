@@ -11,10 +11,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from lora_ledger.common import yaml
 
 HERE = Path(__file__).parent
 EQUALS = ("same rows", "rebuilt rows", "other text", "own task")
@@ -56,13 +57,6 @@ class TaskInfo:
         return self.num_fewshot if asked is None else asked
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that takes `!function module.name` for the text that it is."""
-
-
-_Loader.add_constructor("!function", lambda loader, node: f"!function {node.value}")
-
-
 def names() -> list[str]:
     """The names of all task files, sorted."""
     return sorted(path.stem for path in HERE.glob("*.yaml"))
@@ -75,10 +69,14 @@ def read(name: str) -> dict[str, Any]:
         near = get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise TaskError(f"one of {', '.join(known)}{hint}")
-    content: dict[str, Any] = yaml.load((HERE / f"{name}.yaml").read_text("utf-8"), Loader=_Loader)
+    try:
+        content: dict[str, Any] = yaml.read(HERE / f"{name}.yaml", functions=True)
+    except yaml.YamlError as error:
+        raise TaskError(str(error)) from error
     return content
 
 
+@cache
 def describe(name: str, corpus: str | None = None) -> TaskInfo:
     """The task `name` over `corpus`, one of those that its file names; default: the first.
 
