@@ -2,8 +2,8 @@
 
 In: the path of a YAML file, or the name of a study in `config/`.
 Out: a validated `Study`.
-YAML is read by `common.yaml`, to which `no` and `12:30` are text; they are refused here where a truth
-value or a number belongs.
+YAML is read by `common.yaml`, to which `no` and `12:30` are text; they are refused here where a
+truth value or a number belongs.
 """
 
 from __future__ import annotations
