@@ -41,6 +41,7 @@ def train_digest(study: Study) -> str:
         ("budgets.tokens.tokens", 3000),
         ("compute.threads", 2),
         ("compute.precision.train", "bf16"),
+        ("compute.backend", "plain"),
     ],
 )
 def test_what_decides_the_weights_moves_the_digest_of_training(path: str, value: object) -> None:
@@ -57,6 +58,7 @@ def test_what_decides_the_weights_moves_the_digest_of_training(path: str, value:
         ("evaluation.bootstrap", 900),
         ("checkpoint_steps", 7),
         ("settings.code-cpt.max_grad_norm", 1.0),
+        ("compute.backend", "fast"),
     ],
 )
 def test_what_does_not_leaves_it_alone(path: str, value: object) -> None:

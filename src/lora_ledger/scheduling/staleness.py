@@ -31,7 +31,8 @@ def _compute(study: Study, role: str) -> dict[str, Any]:
         "threads": compute.threads,
         "precision": getattr(compute.precision, role),
     }
-    if role == "evaluate" and compute.backend != "fast":
+    # vLLM answers evaluations alone.
+    if compute.backend == "plain" or (role == "evaluate" and compute.backend != "fast"):
         reads["backend"] = compute.backend
     return reads
 

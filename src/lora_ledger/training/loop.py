@@ -27,7 +27,7 @@ from lora_ledger.compute.cuda import liger
 from lora_ledger.records.atomic import write_bytes_atomic
 from lora_ledger.study.schema import Optimiser, Schedule
 
-from . import checkpoints, optimisers, patching
+from . import checkpoints, optimisers, patching, plain
 from .batching import Example, Plan, collate
 from .loss import autocast, nats_of_examples
 from .schedules import multiplier
@@ -60,6 +60,8 @@ class Run:
     checkpoint_steps: int
     work: Path
     fingerprint: str
+    plain: bool = False
+    """Whether transformers' own forward and loss are trained with, or what `patching` installs."""
     start: Path | None = None
     """Where runs that begin from the same weights leave the validation's nats to one another."""
 
@@ -110,7 +112,8 @@ def validate(model: Any, run: Run, progress: Progress, step: int) -> None:
     if not tokens:
         return
     known = _known_start(run) if step == 0 else None
-    nats = known or nats_of_examples(model, run.validation, run.device, run.evaluate_precision)
+    measure = plain.nats_of_examples if run.plain else nats_of_examples
+    nats = known or measure(model, run.validation, run.device, run.evaluate_precision)
     mean = math.fsum(nats) / tokens
     progress.validation_curve.append((step, run.plan.cumulative(step), mean))
     if step == 0:
@@ -212,9 +215,11 @@ class CellTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, model: Any, run: Run, progress: Progress) -> None:
         self.run = run
         self.progress = progress
-        casts = patching.install(model, by_hand=run.device == "cpu")
-        if liger.available(run.device):
-            liger.install(model)
+        casts = Casts()
+        if not run.plain:
+            casts = patching.install(model, by_hand=run.device == "cpu")
+            if liger.available(run.device):
+                liger.install(model)
         self.watch = _Watch(run, progress, casts)
         arguments = TrainingArguments(
             output_dir=str(run.work),
@@ -247,7 +252,7 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(
             list(self.run.train),  # type: ignore[arg-type]
             batch_sampler=self.run.plan.micro_batches,
-            collate_fn=collate,
+            collate_fn=plain.collate if self.run.plain else collate,
         )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -265,6 +270,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> int:
         """The loss-bearing tokens of the whole step."""
+        if self.run.plain:
+            return sum(plain.loss_tokens(batch) for batch in batch_samples)
         return int(sum(batch["loss_mask"].sum() for batch in batch_samples))
 
     def compute_loss(

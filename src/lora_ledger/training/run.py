@@ -59,11 +59,15 @@ class Outcome:
 def settings_of(study: Study, job: Job) -> dict[str, Any]:
     """Every resolved setting that decides a run's numbers, as plain JSON values."""
     where = resolve(study.compute)
-    kernels = {"kernels": "liger"} if liger.available(where["device"]) else {}
+    backend = "plain" if study.compute.backend == "plain" else "fast"
+    kernels = {}
+    if backend == "fast" and liger.available(where["device"]):
+        kernels = {"kernels": "liger"}
     return {
         **decides(study, job.setting, job.method, job.budget, job.seed, job.rate, defaults=True),
         "threads": study.compute.threads,
         **where,
+        "backend": backend,
         **kernels,
     }
 
@@ -126,6 +130,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             checkpoint_steps=study.checkpoint_steps,
             work=job.work,
             fingerprint=fingerprint,
+            plain=study.compute.backend == "plain",
             start=_start(study, job),
         ),
     )
@@ -174,7 +179,12 @@ def _start(study: Study, job: Job) -> Path | None:
         "inputs": inputs_of(job),
         "validation": settings["setting"]["validation_examples"],
         # Another processor may round otherwise.
-        "where": [platform.node(), settings["threads"], resolve(study.compute)],
+        "where": [
+            platform.node(),
+            settings["threads"],
+            resolve(study.compute),
+            settings["backend"],
+        ],
         "code": code_digest(
             "stages.train",
             tuple(sorted({one.module() for one in study.methods.values()})),
