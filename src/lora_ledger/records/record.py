@@ -21,7 +21,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from .atomic import write_text_atomic
@@ -184,6 +183,8 @@ def _versions() -> dict[str, str]:
 
 
 def _environment() -> dict[str, Any]:
+    import psutil
+
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

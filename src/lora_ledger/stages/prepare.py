@@ -16,9 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING, Any
 
 from lora_ledger.catalogue import TokenRoles, begin_ids, token_id
 from lora_ledger.common.errors import require
@@ -29,6 +27,9 @@ from lora_ledger.records.record import digest_file, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
 from lora_ledger.study.schema import Setting
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Row = dict[str, Any]
 
@@ -134,6 +135,8 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
     require("--setting", setting_name, study.settings, "one of settings")
     setting = study.settings[setting_name]
     tokens = study.model_entry().tokens
+    from tokenizers import Tokenizer
+
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     # A saved tokenizer may cut or pad by itself; what is cut here is dropped, and said so.
     tokenizer.no_truncation()
