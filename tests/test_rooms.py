@@ -118,7 +118,8 @@ def test_stages_import_no_other_stage() -> None:
     wrong = [
         f"{one.place} {one.target}"
         for one in INSIDE
-        if one.room == "stages" and (set(one.target.split(".")[2:3]) & (stages - {one.module[7:]}))
+        if one.room == room_of(one.target) == "stages"
+        and (set(one.target.split(".")[2:3]) & (stages - {one.module[7:]}))
     ]
     assert wrong == []
 
