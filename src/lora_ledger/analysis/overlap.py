@@ -6,7 +6,10 @@ is of whole words and exact: hashes only propose. Memory is that of the task, no
 It judges nothing, compares no answers and reads no file.
 
 A *word* is a run of letters or a number: digits, a decimal part, and thousands separators, which
-are dropped. All else separates words. Text is brought to Unicode's NFKC and lower case.
+are dropped. All else separates words. Text is compared as it is seen: characters without a width
+(soft hyphens, zero-width spaces, marks of direction, controls) are taken out, Unicode's NFKC makes
+one of the forms of a letter, and letters of other scripts that look like Latin ones become these,
+in the task and in the corpus alike. Case is no difference.
 
 A *masked* text has every number and every capitalised word masked, a run of like masks as one. A
 word that starts a sentence is masked with the names: which of them is a name would take a lexicon
@@ -39,13 +42,33 @@ NUMBER, NAME = "<number>", "<name>"
 MASKS = {NUMBER: 1, NAME: 2}
 
 WORD = re.compile(r"[^\W\d_]+|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?")
+CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1c\x1d\x1e\x1f"))
+# Unicode's Default_Ignorable_Code_Point, and the controls.
+INVISIBLE = re.compile(
+    f"[{re.escape(CONTROLS.decode())}\x80-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5"
+    "\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+# Cyrillic, then Greek. A pair of cases is named where either of the two looks like a Latin letter,
+# so that case stays no difference.
+LATIN = "abehijkmopcstxyw" + "abezhikmnoptyx"
+ALIKE = str.maketrans("авеһіјкморсѕтхуԝ" + "αβεζηικμνορτυχ", LATIN) | str.maketrans(
+    "АВЕҺІЈКМОРСЅТХУԜ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", LATIN.upper()
+)
 Ids = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint64]
 
 
 def tokens(text: str) -> list[str]:
-    """The words of `text` as written; `plain` and `masked` say what each is compared as."""
-    return WORD.findall(text if text.isascii() else unicodedata.normalize("NFKC", text))
+    """The words of `text` as seen; `plain` and `masked` say what each is compared as."""
+    return WORD.findall(seen(text))
+
+
+def seen(text: str) -> str:
+    """The text without what has no width, with one form of each letter."""
+    if text.isascii():
+        return text.encode().translate(None, CONTROLS).decode()
+    return unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).translate(ALIKE)
 
 
 def plain(word: str) -> str:

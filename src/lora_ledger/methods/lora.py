@@ -139,7 +139,7 @@ class LoraMethod(MethodBase):
             "inference_mode": True,
             "target_modules": sorted(config["target_modules"]),
         }
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in sorted(state.items())},
             out / WEIGHTS,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.catalogue import GeneratedSource, HubSource, ModelEntry, TokenRoles
 from lora_ledger.data.sources import SourceError, obtain, read_member
 from lora_ledger.data.sources.cache import sha256_of
+from lora_ledger.records.atomic import new_folder
 
 from . import architecture
 
@@ -44,24 +45,13 @@ def write_model(name: str, entry: ModelEntry, out: Path) -> dict[str, Any]:
     files: {file name: sha256}}. Raises SourceError for bytes that cannot be had or a folder that
     is no usable model, with the catalogue's name in front.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    folder = scratch / "model"
-    folder.mkdir()
-    try:
+    make = {"gguf": _from_gguf, "folder": _from_folder, "random": _from_seed}[entry.format]
+    with new_folder(out) as folder:
         try:
-            {"gguf": _from_gguf, "folder": _from_folder, "random": _from_seed}[entry.format](
-                entry, folder
-            )
-            summary = _describe(name, entry, folder)
+            make(entry, folder)
+            return _describe(name, entry, folder)
         except (SourceError, architecture.ArchitectureError) as error:
             raise SourceError(f"model {name}: {error}") from error
-        if out.exists():
-            out.rename(scratch / "previous")
-        folder.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return summary
 
 
 def digit_splitting(tokenizer: Tokenizer) -> None:
@@ -249,8 +239,6 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     # Tied weights are stored once: save_pretrained leaves the head out.
     model.save_pretrained(folder, max_shard_size="100GB")
-    # safetensors makes its file readable by its owner only, unlike the files beside it.
-    shutil.copymode(folder / "config.json", folder / "model.safetensors")
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
         path = folder / name
         content = read_json(path)

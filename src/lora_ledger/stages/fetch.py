@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.catalogue import PROSE, GeneratedSource, ModelEntry, Source
 from lora_ledger.common.errors import require
 from lora_ledger.data.sources import SourceError, obtain, provenance
-from lora_ledger.records.atomic import replace_folder
+from lora_ledger.records.atomic import new_folder
 from lora_ledger.records.record import write_record
 from lora_ledger.scheduling import staleness
 from lora_ledger.study import cells
@@ -105,11 +104,10 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
     entry = study.corpus_entry(name)
     splits, results = _mixed(study, name) if entry.mixture else _selected(study, name)
     digests, commits, resolved = inputs(cells.corpus_sources(study, name))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        save({s: splits.get(s, []) for s in entry.splits}, Path(temporary))
+    with new_folder(out) as folder:
+        save({s: splits.get(s, []) for s in entry.splits}, folder)
         write_record(
-            Path(temporary) / "record.json",
+            folder / "record.json",
             stage="fetch",
             cell=name,
             inputs=digests,
@@ -118,7 +116,6 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
             results=results,
             run=resolved,
         )
-        replace_folder(Path(temporary), out)
 
 
 def _selected(study: Study, name: str) -> tuple[Splits, dict[str, Any]]:
@@ -184,11 +181,10 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             f"others.{name}.source: found the file {origin}, expected a folder with config.json "
             "or adapter_config.json"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    with new_folder(out) as folder:
         tokens = cells.tokens(study, f"{cells.OTHER}/{name}")
         try:
-            results = write(origin, Path(temporary), base, tokens)
+            results = write(origin, folder, base, tokens)
         except SourceError as error:
             raise SourceError(f"others.{name}: {error}") from error
         digests, commits, resolved = inputs({"source": other.source})
@@ -196,7 +192,7 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             mode="json", include={"source", "title", "licence", "citation"}
         )
         write_record(
-            Path(temporary) / "record.json",
+            folder / "record.json",
             stage="other",
             cell=f"{cells.OTHER}/{name}",
             inputs=digests,
@@ -205,7 +201,6 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             results=results,
             run=resolved,
         )
-        replace_folder(Path(temporary), out)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +21,7 @@ from lora_ledger.catalogue import TokenRoles, begin_ids, token_id
 from lora_ledger.common.errors import require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.corpora.store import load as load_examples
-from lora_ledger.records.atomic import replace_folder
+from lora_ledger.records.atomic import new_folder
 from lora_ledger.records.record import digest_file, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
@@ -148,9 +147,8 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
             "bytes": datasets.Value("int32"),
         }
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     counts = {}
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    with new_folder(out) as folder:
         for split in ("train", "validation"):
             rows, counts[split] = pack(setting, tokens, tokenizer, data, split)
             if not rows:
@@ -161,11 +159,9 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
                 )
             if split == "validation":
                 rows = rows[: setting.validation_examples]
-            datasets.Dataset.from_list(rows, features=features).save_to_disk(
-                str(Path(temporary) / split)
-            )
+            datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder / split))
         write_record(
-            Path(temporary) / "record.json",
+            folder / "record.json",
             stage="prepare",
             cell=setting_name,
             inputs={
@@ -182,7 +178,6 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
             },
             results={"counts": counts},
         )
-        replace_folder(Path(temporary), out)
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.methods import Method
+from lora_ledger.records.atomic import new_file, new_folder
 from lora_ledger.records.record import Record, digest_file, digest_json, read_record, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study.file import StudyError, load
@@ -130,15 +130,12 @@ def _save(
 ) -> dict[str, Any]:
     """Write probe and weights; the folder of weights appears whole or not at all."""
     method = study.methods[job.method]
-    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=out))
-    folder = method.artefact
-    weights = method.save(model, scratch / folder, study.model, job.model)
-    described = {"sha256": digest_file(weights), "bytes": weights.stat().st_size}
-    if validation:
-        _write_probe(model, validation, scratch / PROBE)
-        (scratch / PROBE).replace(out / PROBE)
-    (scratch / folder).replace(out / folder)
-    scratch.rmdir()
+    with new_folder(out / method.artefact) as folder:
+        weights = method.save(model, folder, study.model, job.model)
+        described = {"sha256": digest_file(weights), "bytes": weights.stat().st_size}
+        if validation:
+            with new_file(out / PROBE) as probe:
+                _write_probe(model, validation, probe)
     return described
 
 

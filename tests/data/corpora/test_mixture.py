@@ -8,7 +8,8 @@ import pytest
 
 from lora_ledger.catalogue import CorpusEntry, entries
 from lora_ledger.common.errors import KeyProblem
-from lora_ledger.data.corpora import Example, mixture, reader
+from lora_ledger.data.corpora import Example, reader
+from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.corpora.readers.mixture import across, check, draw, mix, of_role, size
 from lora_ledger.data.corpora.selection import content_hash
 

@@ -8,10 +8,11 @@ not choose what is kept.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from lora_ledger.records.atomic import new_folder
 
 from . import Example
 from .selection import identifier
@@ -50,15 +51,11 @@ def save(splits: Mapping[str, Sequence[Example]], out_dir: Path) -> None:
             )
         rows = [row(example) for example in examples]
         columns = {column: [one[column] for one in rows] for column in COLUMNS}
-        partial = out_dir / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
         dataset = Dataset.from_dict(columns, features=features)
         # The fingerprint would otherwise be drawn at random and differ from run to run.
         dataset._fingerprint = "-".join(["lora-ledger", name])
-        dataset.save_to_disk(str(partial))
-        target = out_dir / name
-        shutil.rmtree(target, ignore_errors=True)
-        partial.replace(target)
+        with new_folder(out_dir / name) as folder:
+            dataset.save_to_disk(str(folder))
 
 
 def load(folder: Path, split: str) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lora_ledger.catalogue import HubSource
+from lora_ledger.records.atomic import new_folder, write_text_atomic
 from lora_ledger.records.record import digest_json
 
 from . import cache, hub_mirror, web
@@ -192,15 +193,11 @@ def _finish(
             f"{source.sha256[STREAM]}, found {hashes[STREAM]}; correct `sha256` or the revision"
         )
     manifest = {"repo": source.repo, "type": source.type, "commit": commit, "files": dict(hashes)}
-    with cache.scratch() as scratch:
-        whole = scratch / "view"
-        whole.mkdir()
+    with new_folder(view) as whole:
         (whole / "manifest.json").write_text(json.dumps(manifest, indent=1), "utf-8")
         files = whole / "files"
         shutil.move(folder, files)
         shutil.rmtree(files / ".cache", ignore_errors=True)
-        view.parent.mkdir(parents=True, exist_ok=True)
-        whole.rename(view)
     return view / "files"
 
 
@@ -259,10 +256,7 @@ def _record(source: HubSource, commit: str) -> str:
     content = {"repo": source.repo, "type": source.type, "revision": source.revision}
     path = _resolution(source)
     cache.made(path.parent)
-    with cache.scratch() as folder:
-        new = folder / path.name
-        new.write_text(json.dumps({**content, "commit": commit}, indent=1), "utf-8")
-        new.replace(path)
+    write_text_atomic(path, json.dumps({**content, "commit": commit}, indent=1))
     return commit
 
 
