@@ -67,7 +67,8 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(hub: FakeHub, ho
     hold = threading.Event()
     hub.cut("some.bin", 2 * MIB + MIB // 2, hold=hold)
     code = (
-        "import sys; from lora_ledger.data import sources; from lora_ledger.catalogue import UrlSource;"
+        "import sys; from lora_ledger.data import sources;"
+        "from lora_ledger.catalogue import UrlSource;"
         "sources.obtain(UrlSource.model_validate_json(sys.argv[1]))"
     )
     child = subprocess.Popen([sys.executable, "-c", code, source.model_dump_json()])
