@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from lora_ledger import catalogue, methods
 from lora_ledger.common.yaml import load
-from lora_ledger.study import schema
+from lora_ledger.study import evaluation, schema
 from lora_ledger.study.schema import Study
 
 KEYS = Path("config/README.md")
@@ -29,10 +29,10 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "settings.<name>.schedule": [schema.Schedule],
     "methods.<name>": [*methods.KINDS],
     "budgets.<name>": [schema.Budget],
-    "evaluation": [schema.Evaluation],
-    "evaluation.generate.<name>": [schema.TaskRun],
-    "evaluation.texts.<name>": [schema.RetainText],
-    "evaluation.likelihood.<name>": [schema.LikelihoodTask],
+    "evaluation": [evaluation.Evaluation],
+    "evaluation.generate.<name>": [evaluation.TaskRun],
+    "evaluation.texts.<name>": [evaluation.RetainText],
+    "evaluation.likelihood.<name>": [evaluation.LikelihoodTask],
     "others.<name>": [schema.Other],
     "contamination": [schema.Permission],
     "catalogue.<name>, of type model": [catalogue.ModelEntry],

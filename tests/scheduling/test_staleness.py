@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lora_ledger.scheduling import staleness
-from lora_ledger.study import cells
+from lora_ledger.study import cells, sources
 from lora_ledger.study.file import load, parse
 from lora_ledger.study.schema import Study
 
@@ -127,14 +127,14 @@ def test_training_on_what_an_evaluation_set_was_made_into_is_refused() -> None:
 
 def test_sources_are_wanted_until_their_record_is_there(tmp_path: Path) -> None:
     study = load("quickstart")
-    wanted = cells.sources(study, tmp_path)
+    wanted = sources.sources(study, tmp_path)
     assert "human-eval.human-eval" in wanted
     assert "smollm2-135m-instruct-q4.source" in wanted
     (tmp_path / "data/human-eval").mkdir(parents=True)
     said = study.corpus_entry("human-eval").model_dump(mode="json")
     record = {"science": {"settings": {key: said[key] for key in ("sources", "mixture")}}}
     (tmp_path / "data/human-eval/record.json").write_text(json.dumps(record))
-    assert set(wanted) - set(cells.sources(study, tmp_path)) == {"human-eval.human-eval"}
+    assert set(wanted) - set(sources.sources(study, tmp_path)) == {"human-eval.human-eval"}
 
 
 def test_local_files_are_inputs(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_local_files_are_inputs(tmp_path: Path) -> None:
         "citation": "own",
     }
     study = changed("catalogue", {"mine": own})
-    assert cells.local_files(study, entry="mine") == [str(tmp_path / "mine.jsonl")]
-    assert cells.local_files(study, entry="smoke-text") == []
+    assert sources.local_files(study, entry="mine") == [str(tmp_path / "mine.jsonl")]
+    assert sources.local_files(study, entry="smoke-text") == []
 
 
 def test_the_lower_memory_limit_holds() -> None:
@@ -187,7 +187,7 @@ def test_descent_is_followed_through_texts_and_other_copies() -> None:
 def test_sources_of_one_name_in_two_places_are_both_kept(tmp_path: Path) -> None:
     theirs = {"source": {"kind": "local", "path": str(tmp_path)}}
     study = changed("others", {"tiny-random-llama": theirs})
-    found = cells.sources(study)
+    found = sources.sources(study)
     assert found["tiny-random-llama.source"].kind == "generated"
     assert found["others.tiny-random-llama.source"].kind == "local"
 
@@ -200,7 +200,7 @@ def test_a_source_that_was_changed_is_wanted_again(tmp_path: Path) -> None:
     for seed, wanted in ((0, False), (7, True)):
         said = {"source": {"kind": "generated", "seed": seed}}
         record.write_text(json.dumps({"science": {"settings": said}}))
-        assert ("tiny-random-llama.source" in cells.sources(study, tmp_path)) is wanted
+        assert ("tiny-random-llama.source" in sources.sources(study, tmp_path)) is wanted
     hub = {"kind": "hub", "repo": "a/b", "type": "dataset", "files": ["*.parquet"]}
     entry = {
         "type": "corpus", "title": "t", "reader": "jsonl", "content": "text",
@@ -214,7 +214,7 @@ def test_a_source_that_was_changed_is_wanted_again(tmp_path: Path) -> None:
     record.parent.mkdir(parents=True)
     settings = {"sources": made, "mixture": {}}
     record.write_text(json.dumps({"science": {"settings": settings}}))
-    assert "smoke-text.hub" not in cells.sources(study, tmp_path)
+    assert "smoke-text.hub" not in sources.sources(study, tmp_path)
     made["hub"]["files"] = ["*.json"]
     record.write_text(json.dumps({"science": {"settings": settings}}))
-    assert "smoke-text.hub" in cells.sources(study, tmp_path)
+    assert "smoke-text.hub" in sources.sources(study, tmp_path)

@@ -29,7 +29,7 @@ from lora_ledger.stages.contaminate import (
     training_splits,
     verdict,
 )
-from lora_ledger.study import cells
+from lora_ledger.study import cells, sources
 
 # 14 words; the first 13 end in `ninth`, the last 13 begin with `some`.
 FOURTEEN = "In some far land the eight small birds sang until the ninth came back?"
@@ -421,7 +421,7 @@ def test_which_pairs_of_smoke_stop(tmp_path: Path) -> None:
     from lora_ledger.study.file import load
 
     study = load("smoke")
-    for name in cells.corpora(study):
+    for name in sources.corpora(study):
         options = study.corpus_entry(name).options
         save(select(reader("smoke")({}, options), near_duplicates=False)[0], tmp_path / name)
     stopped = {}

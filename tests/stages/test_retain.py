@@ -24,8 +24,9 @@ from lora_ledger.stages.retain import (
     named_folder,
     retain,
 )
+from lora_ledger.study.evaluation import LikelihoodTask
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import LikelihoodTask, Study
+from lora_ledger.study.schema import Study
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 TEXTS = ["The river is long; " * 9, "Über " * 30, "x" * 1700, "never read"]

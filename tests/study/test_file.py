@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lora_ledger.study import cells
+from lora_ledger.study import cells, rates, sources
 from lora_ledger.study.file import StudyError, load, parse
 from lora_ledger.study.schema import Study
 
@@ -75,7 +75,22 @@ BAD = {
     "tokens and epochs": (
         "tokens: {tokens: 2000}",
         "tokens: {tokens: 2000, epochs: 1}",
-        ["budgets.tokens.tokens", "either tokens or epochs"],
+        ["budgets.tokens.tokens: found 'tokens and epochs'", "one of tokens, epochs, examples"],
+    ),
+    "a budget of nothing": (
+        "tokens: {tokens: 2000}",
+        "tokens: {}",
+        ["budgets.tokens.tokens: found None", "examples, steps or episodes"],
+    ),
+    "episodes where nothing is sampled": (
+        "tokens: {tokens: 2000}",
+        "tokens: {episodes: 20}",
+        ["budgets.tokens.episodes: found 20", "settings.code-cpt is of the regime cpt"],
+    ),
+    "a name that other cells have": (
+        "  repair:",
+        "  derived:",
+        ["settings: found 'derived'", "not base, other, derived, trunk, sequence or random"],
     ),
     "code without consent": (
         "allow_code_execution: true",
@@ -107,8 +122,8 @@ def test_bad_study_is_explained(what: str) -> None:
 
 def test_corpus_without_a_training_split_cannot_be_trained_on() -> None:
     text = SMOKE.replace(
-        "corpus: smoke-text\n    regime: cpt\n    sequence",
-        "corpus: only-test\n    regime: cpt\n    sequence",
+        "corpus: smoke-text\n    regime: cpt\n    domain: code",
+        "corpus: only-test\n    regime: cpt\n    domain: code",
         1,
     )
     text += """
@@ -130,6 +145,19 @@ catalogue:
 def test_numbers_are_read_as_numbers() -> None:
     study = parse(SMOKE.replace("learning_rates: [1.0e-4]", "learning_rates: [1e-4]"))
     assert study.methods["lora-olora"].learning_rates == (0.0001,)
+
+
+def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(SMOKE.replace("a random model", "un modèle").encode("latin-1"))
+    with pytest.raises(StudyError, match=r"mine\.yaml: line 4: found the byte 0xe8"):
+        load(str(path))
+
+
+def test_a_name_of_its_own_re_trains_nothing_and_is_not_recorded() -> None:
+    named = parse(SMOKE.replace("{kind: lora, rank: 2,", "{kind: lora, title: two, rank: 2,"))
+    assert named.methods["lora-r2"].title == "two"
+    assert named.methods["lora-r2"].resolved() == load("smoke").methods["lora-r2"].resolved()
 
 
 def test_unknown_study_names_the_nearest() -> None:
@@ -258,7 +286,7 @@ def test_a_mixture_is_checked_and_counts_as_its_parts() -> None:
     raw["settings"]["b"] |= {"corpus": "mixed", "tasks": []}
     raw["catalogue"] = {"mixed": entry}
     study = parse(yaml.safe_dump(raw))
-    assert set(cells.corpus_sources(study, "mixed")) == {
+    assert set(sources.corpus_sources(study, "mixed")) == {
         f"{part}.{key}"
         for part in ("smoke-words", "smoke-pairs")
         for key in study.corpus_entry(part).sources
@@ -286,12 +314,12 @@ def test_two_of_each_axis_gives_the_jobs_counted_by_hand() -> None:
     assert counted["generate"] == counted["score"] == counted["retain"] == 16 + 1
     assert counted["prepare"] == 2
     assert len(set(cells.labels(study))) == 17
-    assert cells.selection(study, "a", "lora") == ("a", "lora")
+    assert rates.selection(study, "a", "lora") == ("a", "lora")
 
 
 def test_a_method_at_another_rate_waits_for_that_selection() -> None:
     own = {**TWO_OF_EACH["methods"], "ten": {"kind": "lora", "rank": 2, "at": "10x full"}}
     study = parse(yaml.safe_dump({**TWO_OF_EACH, "methods": own}))
-    assert cells.selection(study, "a", "ten") == ("a", "full")
+    assert rates.selection(study, "a", "ten") == ("a", "full")
     assert cells.jobs(study)["tune"] == 8
     assert cells.jobs(study)["train"] == 24

@@ -42,6 +42,22 @@ def test_the_order_depends_on_the_seed_only() -> None:
     assert long.steps[: len(short.steps)] == short.steps
 
 
+def test_a_budget_of_examples_takes_as_many_epoch_after_epoch() -> None:
+    data = examples([10] * 10)
+    run = plan(data, Budget(examples=25), 1, 4, 2)
+    order = flat(run)
+    assert [sum(map(len, step)) for step in run.steps] == [4] * 6 + [1]
+    assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
+    assert order == flat(plan(data, Budget(epochs=2.5), 1, 4, 2))
+
+
+def test_a_budget_of_steps_is_that_many_whole_steps() -> None:
+    data = examples([10, 30] * 5)
+    run = plan(data, Budget(steps=7), 1, 4, 2)
+    assert [sum(map(len, step)) for step in run.steps] == [4] * 7
+    assert run.steps == plan(data, Budget(examples=28), 1, 4, 2).steps
+
+
 def test_a_budget_of_tokens_ends_with_the_step_that_reaches_it() -> None:
     data = examples([32] * 40)
     for tokens, steps in ((1, 1), (4 * 31, 1), (4 * 31 + 1, 2), (100 * 4 * 31, 100)):

@@ -51,7 +51,7 @@ def seed_flag(wildcards):
 
 def selected(wildcards):
     """The selection that decides the cell's rate; nothing where the study gives the rate."""
-    chosen = cells.selection(STUDY, wildcards.setting, wildcards.method)
+    chosen = rates.selection(STUDY, wildcards.setting, wildcards.method)
     return f"{OUT}/select/{chosen[0]}/{chosen[1]}.json" if chosen else []
 
 
@@ -63,12 +63,12 @@ def local_files(wildcards):
     """The user's own files behind a catalogue entry, so that an edit re-runs what reads them."""
     names = dict(wildcards)
     entry = names.get("model") or names.get("corpus") or ""
-    return cells.local_files(STUDY, entry=entry, other=names.get("other", ""))
+    return sources.local_files(STUDY, entry=entry, other=names.get("other", ""))
 
 
 onstart:
     try:
-        wanted = check_available(cells.sources(STUDY, Path(OUT)))
+        wanted = check_available(sources.sources(STUDY, Path(OUT)))
     except SourceError as error:
         raise WorkflowError(
             f"nothing was started, since sources are missing:\n{error}"

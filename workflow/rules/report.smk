@@ -14,7 +14,7 @@ rule tabulate:
             for run, label in SCORED
             if STUDY.evaluation.generate[run].diversity
         ],
-        select=[f"{OUT}/select/{s}/{m}.json" for s, m in cells.all_tuned(STUDY)],
+        select=[f"{OUT}/select/{s}/{m}.json" for s, m in rates.all_tuned(STUDY)],
         # A setting that its gate refuses has no tables, whatever an earlier run left.
         gate=[f"{OUT}/gate/{setting}.json" for setting in STUDY.settings],
         contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in cells.pairs(STUDY)],

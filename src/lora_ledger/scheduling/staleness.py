@@ -128,6 +128,7 @@ def _train(study: Study, stage: str, names: dict[str, str]) -> dict[str, Any]:
     setting = study.settings[names["setting"]]
     method = study.methods[names["method"]]
     left_out = {"methods", "budgets", "tuning_budget", "learning_rates", "tasks", "corpus", "role"}
+    left_out |= {"domain"}
     rates = study.rates_of(names["setting"], names["method"])
     budget = names.get("budget") or setting.tuning_budget or study.budgets_of(names["setting"])[0]
     reads: dict[str, Any] = {

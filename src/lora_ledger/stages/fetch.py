@@ -21,7 +21,7 @@ from lora_ledger.data.sources import SourceError, obtain, provenance
 from lora_ledger.records.atomic import new_folder
 from lora_ledger.records.record import write_record
 from lora_ledger.scheduling import staleness
-from lora_ledger.study import cells
+from lora_ledger.study import cells, sources
 from lora_ledger.study.file import StudyError, load, model_config
 from lora_ledger.study.schema import Study
 
@@ -103,7 +103,7 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
 
     entry = study.corpus_entry(name)
     splits, results = _mixed(study, name) if entry.mixture else _selected(study, name)
-    digests, commits, resolved = inputs(cells.corpus_sources(study, name))
+    digests, commits, resolved = inputs(sources.corpus_sources(study, name))
     with new_folder(out) as folder:
         save({s: splits.get(s, []) for s in entry.splits}, folder)
         write_record(

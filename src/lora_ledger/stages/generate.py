@@ -25,8 +25,9 @@ from lora_ledger.records.atomic import write_bytes_atomic
 from lora_ledger.records.record import Record, identity, status_of, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
+from lora_ledger.study.evaluation import TaskRun
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import Study, TaskRun
+from lora_ledger.study.schema import Study
 
 
 def generation_settings(run: TaskRun) -> dict[str, object]:

@@ -23,8 +23,9 @@ from lora_ledger.records.atomic import csv_gz, write_bytes_atomic
 from lora_ledger.records.record import Record, identity, status_of, write_record
 from lora_ledger.scheduling.digests import code_digest
 from lora_ledger.study import cells
+from lora_ledger.study.evaluation import LikelihoodTask, RetainText
 from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import LikelihoodTask, RetainText, Study
+from lora_ledger.study.schema import Study
 
 if TYPE_CHECKING:
     from lora_ledger.data.tasks.loading import LocalTask

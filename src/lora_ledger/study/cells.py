@@ -1,29 +1,22 @@
-"""What a study asks for: its cells, its jobs, and what each job's outcome depends on.
+"""What a study asks for: its cells, its jobs, and which of them are asked what.
 
-In: a validated `Study`.
-Out: cells, the names that fill the workflow's wildcards, and the sources and files behind them.
-What a job's outcome depends on is `staleness`. Nothing here runs a job or changes a result.
+In: a validated `Study`. Out: cells, and the names that fill the workflow's wildcards. What is asked
+for one job takes as long in a study of thousands of cells as in a small one.
+Rates are `rates`, sources and files `sources`, and what an outcome depends on is `staleness`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from lora_ledger.catalogue import (
-    CorpusEntry,
-    HubSource,
-    LocalSource,
-    ModelEntry,
-    Source,
-    TokenRoles,
-)
+from lora_ledger.catalogue import TokenRoles
 from lora_ledger.data.tasks import TaskInfo, describe
 
+from .rates import all_tuned, written
 from .schema import Study
+from .sources import corpora
 
 BASE = "base"
 OTHER = "other"
@@ -31,63 +24,65 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained model: a point on the study's four axes."""
+    """One trained model: a point on the study's axes.
+
+    `model` is None where the study has one, `rate` where one rate is reported, and `parent` (the
+    `asked` of another cell) where the cell does not go on from another.
+    """
 
     setting: str
     method: str
     budget: str
     seed: int
+    model: str | None = None
+    rate: float | None = None
+    parent: str | None = None
 
     @property
     def label(self) -> str:
-        return f"{self.setting}/{self.method}/{self.budget}/s{self.seed}"
+        rate = "" if self.rate is None else f"lr-{written(self.rate)}/"
+        return f"{self.setting}/{self.method}/{self.budget}/{rate}s{self.seed}"
+
+
+class Index:
+    """What is looked up in a study by name, made once."""
+
+    def __init__(self, study: Study) -> None:
+        self.cells = tuple(
+            Cell(setting, method, budget, seed)
+            for setting in study.settings
+            for method in study.methods_of(setting)
+            for budget in study.budgets_of(setting)
+            for seed in study.seeds
+        )
+        self.by_label = {cell.label: cell for cell in self.cells}
+        self.permissions: dict[tuple[str, str], str] = {}
+        for pair in study.contamination:
+            self.permissions.setdefault((pair.corpus, pair.task), pair.reason)
+
+
+# A study holds dicts and so has no hash; an index lives as long as its study.
+_INDEXES: dict[int, tuple[weakref.ref[Study], Index]] = {}
+
+
+def index(study: Study) -> Index:
+    """The study's index, made when it is first asked for."""
+    key = id(study)
+    held = _INDEXES.get(key)
+    if held is None or held[0]() is not study:
+        held = (weakref.ref(study, lambda _: _INDEXES.pop(key, None)), Index(study))
+        _INDEXES[key] = held
+    return held[1]
 
 
 def cells(study: Study) -> list[Cell]:
     """All trained cells, in the order of the study file."""
-    return [
-        Cell(setting, method, budget, seed)
-        for setting in study.settings
-        for method in study.methods_of(setting)
-        for budget in study.budgets_of(setting)
-        for seed in study.seeds
-    ]
+    return list(index(study).cells)
 
 
 def cell(study: Study, label: str) -> Cell | None:
     """The cell of a label; None for the untouched model."""
-    return {c.label: c for c in cells(study)}.get(label)
-
-
-def tuned(study: Study) -> list[tuple[str, str]]:
-    """(setting, method) pairs that have a grid of rates to choose from."""
-    return [
-        (setting, method)
-        for setting in study.settings
-        for method in study.methods_of(setting)
-        if len(study.rates_of(setting, method)) > 1
-    ]
-
-
-def selection(study: Study, setting: str, method: str) -> tuple[str, str] | None:
-    """The (setting, method) whose selected rate a cell needs, or None when its rate is given."""
-    reference = study.methods[method].reference()
-    chosen = (setting, reference[1] if reference and not _own(study, setting, method) else method)
-    return chosen if len(study.rates_of(*chosen)) > 1 else None
-
-
-def _own(study: Study, setting: str, method: str) -> bool:
-    return method in study.settings[setting].learning_rates
-
-
-def all_tuned(study: Study) -> list[tuple[str, str]]:
-    """The pairs to tune: those with a grid of their own, and those that others refer to."""
-    wanted = dict.fromkeys(tuned(study))
-    for c in cells(study):
-        chosen = selection(study, c.setting, c.method)
-        if chosen:
-            wanted[chosen] = None
-    return list(wanted)
+    return index(study).by_label.get(label)
 
 
 def other_of(label: str) -> str | None:
@@ -109,7 +104,7 @@ def generate_runs(study: Study, label: str) -> list[str]:
 
 def labels(study: Study) -> list[str]:
     """The untouched model, somebody else's models as `other/<name>`, and every trained cell."""
-    return [BASE, *(f"{OTHER}/{name}" for name in study.others), *(c.label for c in cells(study))]
+    return [BASE, *(f"{OTHER}/{name}" for name in study.others), *index(study).by_label]
 
 
 def folder(label: str) -> str:
@@ -148,92 +143,7 @@ def pairs(study: Study) -> list[tuple[str, str]]:
 
 def permission(study: Study, corpus: str, run: str) -> str:
     """The reason that the study gives for letting a pair pass; empty without one."""
-    found = [p.reason for p in study.contamination if (p.corpus, p.task) == (corpus, run)]
-    return found[0] if found else ""
-
-
-def corpora(study: Study) -> list[str]:
-    """Every corpus that the study needs."""
-    names = [s.corpus for s in study.settings.values()]
-    names += [task_of(study, run).corpus for run, _ in scored(study)]
-    names += [text.corpus for text in study.evaluation.texts.values()]
-    names += [task_of(study, name).corpus for name in study.evaluation.likelihood]
-    return list(dict.fromkeys(names))
-
-
-def corpus_sources(study: Study, name: str) -> dict[str, Source]:
-    """The sources of a corpus, those of a mixture's parts as `<part>.<source>`."""
-    entry = study.corpus_entry(name)
-    found = dict(entry.sources)
-    for part in entry.mixture:
-        found |= {f"{part}.{key}": source for key, source in corpus_sources(study, part).items()}
-    return found
-
-
-def ancestors(study: Study, name: str) -> set[str]:
-    """The evaluation sets that a corpus, or a part of the mixture that it is, was made from."""
-    entry = study.corpus_entry(name)
-    return set(entry.derived_from).union(*(ancestors(study, part) for part in entry.mixture))
-
-
-def sources(study: Study, out: Path | None = None) -> dict[str, Source]:
-    """All sources of the study by name; with `out`, those that no record below it was made from."""
-    found: dict[str, Source] = {}
-
-    def add(place: str, name: str, said: Mapping[str, Any], own: Mapping[str, Source]) -> None:
-        if out is None or not _made(out / place / name / "record.json", said):
-            prefix = "others." if place == OTHER else ""
-            found.update({f"{prefix}{name}.{key}": source for key, source in own.items()})
-
-    model = study.model_entry()
-    add("models", study.model, _said(model), {"source": model.source})
-    for name in corpora(study):
-        add("data", name, _said(study.corpus_entry(name)), corpus_sources(study, name))
-    for name, other in study.others.items():
-        said = {"source": other.source.model_dump(mode="json")}
-        add(OTHER, name, said, {"source": other.source})
-    return found
-
-
-def _said(entry: ModelEntry | CorpusEntry) -> dict[str, Any]:
-    keys = {"source"} if isinstance(entry, ModelEntry) else {"sources", "mixture"}
-    return entry.model_dump(mode="json", include=keys)
-
-
-def _made(record: Path, said: Mapping[str, Any]) -> bool:
-    """Whether a record is there and was made from these sources."""
-    if not record.is_file():
-        return False
-    try:
-        settings = json.loads(record.read_text("utf-8"))["science"]["settings"]
-    except (ValueError, KeyError):
-        return False
-    return all(_fits(settings.get(key), value) for key, value in said.items())
-
-
-def _fits(found: Any, said: Any) -> bool:
-    """Whether a record's source is the entry's; it has the commit where the entry has a branch."""
-    if isinstance(said, dict) and isinstance(found, dict):
-        branch = said.get("kind") == "hub" and not HubSource.model_validate(said).resolved
-        keys = said.keys() - ({"revision"} if branch else set())
-        return said.keys() == found.keys() and all(_fits(found[k], said[k]) for k in keys)
-    return bool(found == said)
-
-
-def local_files(study: Study, *, entry: str = "", other: str = "") -> list[str]:
-    """The files on the user's own disk behind an entry of the catalogue, or of `others`."""
-    own: Iterable[Source]
-    if other:
-        own = [study.others[other].source]
-    else:
-        known = study.known()[entry]
-        own = corpus_sources(study, entry).values() if known.type == "corpus" else [known.source]
-    found: list[Path] = []
-    for source in own:
-        if isinstance(source, LocalSource):
-            path = Path(source.path).expanduser()
-            found += [p for p in sorted(path.iterdir()) if p.is_file()] if path.is_dir() else [path]
-    return [str(path) for path in found]
+    return index(study).permissions.get((corpus, run), "")
 
 
 def figures(study: Study) -> list[str]:
@@ -259,7 +169,7 @@ def jobs(study: Study) -> dict[str, int]:
         "prepare": len(study.settings),
         "tune": sum(len(study.rates_of(*pair)) for pair in grids),
         "select": len(grids),
-        "train": len(cells(study)),
+        "train": len(index(study).cells),
         "generate": len(runs),
         "score": len(runs),
         "retain": len(labels(study)),

@@ -24,9 +24,10 @@ from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.models.architecture import ArchitectureError
 
-from . import cells
 from . import schema as schema
-from .schema import LikelihoodTask, Study, TaskRun
+from . import sources
+from .evaluation import LikelihoodTask, TaskRun
+from .schema import Study
 
 CONFIG = Path("config")
 # Keys of earlier releases, and what they are called now.
@@ -200,7 +201,7 @@ def _check_tasks(study: Study) -> None:
 
 def _check_mixtures(study: Study) -> None:
     """The parts of each mixture that is used are there and fit together."""
-    for name in cells.corpora(study):
+    for name in sources.corpora(study):
         mixture.check(study.corpus_entry(name), study.known(), f"catalogue.{name}.mixture")
 
 
@@ -208,7 +209,7 @@ def _check_resolved(study: Study) -> None:
     """Where results are to be pinned, no hub source may be at a branch that a push can move."""
     if not study.to_be_pinned:
         return
-    for name, source in cells.sources(study).items():
+    for name, source in sources.sources(study).items():
         if isinstance(source, HubSource) and not source.resolved:
             raise KeyProblem(
                 f"to_be_pinned: {name}.revision",
@@ -222,7 +223,7 @@ def _check_descent(study: Study) -> None:
     """No cell is evaluated on a set that its training corpus was made from."""
     evaluation = study.evaluation
     for name, setting in study.settings.items():
-        parents = cells.ancestors(study, setting.corpus)
+        parents = sources.ancestors(study, setting.corpus)
         asked: dict[str, TaskRun | LikelihoodTask] = {
             **{f"generate.{run}": evaluation.generate[run] for run in setting.tasks},
             **{f"likelihood.{run}": choice for run, choice in evaluation.likelihood.items()},
@@ -236,7 +237,7 @@ def _check_descent(study: Study) -> None:
             # A corpus is scored on its own test split by its splits' roles; any other copy of what
             # it was made from is refused.
             if not {setting.corpus, *study.corpus_entry(setting.corpus).mixture} & family:
-                family = family.union(*(cells.ancestors(study, name) for name in corpora))
+                family = family.union(*(sources.ancestors(study, name) for name in corpora))
             shared = sorted(family & parents)
             if shared:
                 raise KeyProblem(

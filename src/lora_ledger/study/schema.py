@@ -8,7 +8,7 @@ It does not say which jobs follow (`plan` does) and reads no file but the catalo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -25,8 +25,11 @@ from lora_ledger.catalogue import (
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.methods import Method
 
-RESERVED_NAMES = ("pinned", "published")
-Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+from .evaluation import Evaluation, Name
+
+RESERVED_NAMES = ("pinned", "published", "running")
+RESERVED_SETTINGS = ("base", "other", "derived", "trunk", "sequence", "random")
+"""First parts of what else is evaluated like a cell."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -92,16 +95,23 @@ class Schedule(Frozen):
 
 
 class Budget(Frozen):
-    """How much one run trains: tokens that bear loss, or passes over the data."""
+    """How much one run trains, in one of five units."""
 
-    tokens: PositiveInt | None = None
-    epochs: PositiveFloat | None = None
+    tokens: PositiveInt | None = Field(None, description="Tokens that bear loss.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over the data.")
+    examples: PositiveInt | None = None
+    steps: PositiveInt | None = Field(None, description="Optimiser steps.")
+    episodes: PositiveInt | None = Field(None, description="Sampled answers that are rewarded.")
 
     @model_validator(mode="after")
     def _one(self) -> Budget:
-        if (self.tokens is None) == (self.epochs is None):
+        given = [unit for unit in Budget.model_fields if getattr(self, unit) is not None]
+        if len(given) != 1:
+            units = list(Budget.model_fields)
             raise KeyProblem(
-                "tokens", self.tokens, "either tokens or epochs, not both, not neither"
+                given[0] if given else "tokens",
+                " and ".join(given) or None,
+                f"one of {_either(units)}",
             )
         return self
 
@@ -111,6 +121,9 @@ class Setting(Frozen):
 
     corpus: Name
     regime: Literal["cpt", "ift"]
+    domain: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = Field(
+        "", description="What it is about, such as code or math: claims speak of it."
+    )
     role: Literal["target", "control"] = Field(
         "target",
         description="control: the same tokens of general text, which show how much of a "
@@ -135,88 +148,6 @@ class Setting(Frozen):
         default_factory=dict, description="Grids of single methods in this setting."
     )
     tasks: tuple[Name, ...] = ()
-
-
-class TaskRun(Frozen):
-    """One way to run a generation task."""
-
-    task: Name = Field(description="A task file in `lora_ledger/data/tasks`.")
-    corpus: Name | None = Field(
-        None, description="Which of the task's corpora; default: the first that its file names."
-    )
-    limit: PositiveInt | None = Field(None, description="Problems; default: all.")
-    samples: PositiveInt = 1
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0: off.")
-    max_gen_toks: PositiveInt = 256
-    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Solved examples before each item; default: the task file's number."
-    )
-    batch_size: PositiveInt = 16
-    diversity: bool = False
-
-    @model_validator(mode="after")
-    def _samples_differ(self) -> TaskRun:
-        if self.samples > 1 and self.temperature == 0:
-            raise KeyProblem("temperature", 0.0, "above 0 when there are several samples")
-        if self.diversity and self.samples < 2:
-            raise KeyProblem("samples", self.samples, "2 or more when diversity is counted")
-        return self
-
-
-class RetainText(Frozen):
-    """Held-out general text whose bits per byte are measured."""
-
-    corpus: Name
-    kilobytes: PositiveInt = 32
-    sequence_length: PositiveInt = 512
-
-
-class LikelihoodTask(Frozen):
-    """A task of the source domain answered by likelihoods: several choices, or one continuation."""
-
-    task: Name
-    corpus: Name | None = Field(
-        None, description="Which of the task's corpora; default: the first that its file names."
-    )
-    limit: PositiveInt | None = None
-    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Solved examples before each item; default: the task file's number."
-    )
-
-
-class Evaluation(Frozen):
-    """What every cell is evaluated on."""
-
-    generate: dict[Name, TaskRun] = Field(default_factory=dict)
-    texts: dict[Name, RetainText] = Field(default_factory=dict)
-    likelihood: dict[Name, LikelihoodTask] = Field(default_factory=dict)
-    gauntlet_mean: tuple[Name, ...] = Field(
-        (),
-        description="Keys of `likelihood` whose accuracies by the lowest mean loss per token are "
-        "averaged without weights, as Biderman et al. do.",
-    )
-    batch_size: PositiveInt = 8
-    allow_code_execution: bool = Field(
-        False, description="Consent to run generated code in a confined process."
-    )
-    sandbox_level: Annotated[int, Field(ge=1, le=3)] = Field(
-        3,
-        description="The least confinement of generated code that is accepted: 3 Landlock and "
-        "seccomp, 2 seccomp, 1 limits and a process apart.",
-    )
-    bootstrap: PositiveInt = Field(2000, description="Resamples behind each interval.")
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-
-    @model_validator(mode="after")
-    def _names_fit(self) -> Evaluation:
-        both = sorted(set(self.generate) & set(self.likelihood))
-        if both:
-            raise KeyProblem("likelihood", both, "names that `generate` does not have")
-        for name in self.gauntlet_mean:
-            require("gauntlet_mean", name, self.likelihood, "one of likelihood")
-        return self
 
 
 class Other(Frozen):
@@ -273,7 +204,7 @@ class Study(Frozen):
     @model_validator(mode="after")
     def _cross_check(self) -> Study:
         if self.name in RESERVED_NAMES:
-            raise KeyProblem("name", self.name, f"a name that is not {' or '.join(RESERVED_NAMES)}")
+            raise KeyProblem("name", self.name, f"a name that is not {_either(RESERVED_NAMES)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise KeyProblem("seeds", list(self.seeds), "seeds that differ")
         if self.tuning_seed in self.seeds:
@@ -287,7 +218,7 @@ class Study(Frozen):
         elif not (self.evaluation.generate or self.evaluation.texts or self.evaluation.likelihood):
             raise KeyProblem("settings", {}, "a setting, or something in evaluation")
         for name, setting in self.settings.items():
-            _check_setting(self, name, setting)
+            _check_setting(self, known, name, setting)
         for name, other in self.others.items():
             for task in other.tasks or ():
                 require(f"others.{name}.tasks", task, self.evaluation.generate, "one of")
@@ -312,13 +243,17 @@ class Study(Frozen):
         """The catalogue together with the study's own entries."""
         return {**entries(), **self.catalogue}
 
+    def entry(self, name: str) -> ModelEntry | CorpusEntry:
+        """One entry: the study's own, else the catalogue's."""
+        return self.catalogue[name] if name in self.catalogue else entries()[name]
+
     def model_entry(self) -> ModelEntry:
-        entry = self.known()[self.model]
+        entry = self.entry(self.model)
         assert isinstance(entry, ModelEntry)
         return entry
 
     def corpus_entry(self, name: str) -> CorpusEntry:
-        entry = self.known()[name]
+        entry = self.entry(name)
         assert isinstance(entry, CorpusEntry)
         return entry
 
@@ -338,8 +273,9 @@ def corpus(
     known: Mapping[str, ModelEntry | CorpusEntry], key: str, name: str, contents: tuple[str, ...]
 ) -> CorpusEntry:
     """The corpus `name`, refused when it is unknown or of another content."""
-    require(key, name, [n for n, e in known.items() if e.type == "corpus"], "a corpus")
-    entry = known[name]
+    entry = known.get(name)
+    if not isinstance(entry, CorpusEntry):
+        require(key, name, [n for n, e in known.items() if e.type == "corpus"], "a corpus")
     assert isinstance(entry, CorpusEntry)
     if entry.content not in contents:
         fitting = [
@@ -354,11 +290,19 @@ def corpus(
     return entry
 
 
-def _check_setting(study: Study, name: str, setting: Setting) -> None:
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _check_setting(
+    study: Study, known: Mapping[str, ModelEntry | CorpusEntry], name: str, setting: Setting
+) -> None:
     """Refuse a setting that names what is not there or trains on what it may not."""
     here = f"settings.{name}"
+    if name in RESERVED_SETTINGS:
+        raise KeyProblem("settings", name, f"a name that is not {_either(RESERVED_SETTINGS)}")
     content = "text" if setting.regime == "cpt" else "pairs"
-    entry = corpus(study.known(), f"{here}.corpus", setting.corpus, (content,))
+    entry = corpus(known, f"{here}.corpus", setting.corpus, (content,))
     if "train" not in entry.splits or entry.splits["train"].role != "train":
         roles = {split: what.role for split, what in entry.splits.items()}
         raise KeyProblem(f"{here}.corpus", roles, "a corpus with a split whose role is train")
@@ -371,6 +315,14 @@ def _check_setting(study: Study, name: str, setting: Setting) -> None:
     ):
         for found in found_names:
             require(f"{here}.{key}", found, known_names, "one of")
+    for budget in study.budgets_of(name):
+        if study.budgets[budget].episodes is not None:
+            raise KeyProblem(
+                f"budgets.{budget}.episodes",
+                study.budgets[budget].episodes,
+                f"tokens, epochs, examples or steps, since settings.{name} is of the regime "
+                f"{setting.regime}, which samples no answers",
+            )
     if setting.batch_size % setting.micro_batch_size:
         raise KeyProblem(
             f"{here}.micro_batch_size",

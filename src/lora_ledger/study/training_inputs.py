@@ -38,6 +38,7 @@ DECIDES_NOT = frozenset(
         "budgets",
         # Read after training.
         "role",
+        "domain",
         "tasks",
     }
 )

@@ -56,7 +56,8 @@ def plan(
 ) -> Plan:
     """The steps until the budget is reached; the step that reaches it is the last.
 
-    A budget of epochs is that share of the examples, rounded, and its last step may be smaller.
+    A budget of epochs is that share of the examples, rounded. One of examples takes as many, epoch
+    after epoch. In both the last step may be smaller.
     Raises ValueError when no example bears loss.
     """
     if not any(example.loss_tokens for example in examples):
@@ -64,9 +65,11 @@ def plan(
             f"training data: found {len(examples)} examples without a token that bears loss; "
             "run prepare again and look at what it dropped"
         )
-    limit = None
+    limit = budget.examples
     if budget.epochs is not None:
         limit = max(1, round(budget.epochs * len(examples)))
+    if budget.steps is not None:
+        limit = budget.steps * batch_size
     indices = islice(_indices(len(examples), seed), limit)
     steps: list[tuple[tuple[int, ...], ...]] = []
     tokens: list[int] = []

@@ -12,8 +12,9 @@ from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.weights import load_tokenizer, load_weights
 from lora_ledger.stages.retain import retain
+from lora_ledger.study.evaluation import LikelihoodTask
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import LikelihoodTask, Study
+from lora_ledger.study.schema import Study
 
 from .upstream import upstream_task
 

@@ -1,0 +1,98 @@
+"""What every cell is evaluated on: generation tasks, general text, tasks answered by likelihoods.
+
+In: the section `evaluation` of a study file. Out: frozen, typed entries. Whether the tasks and
+corpora that they name are there is checked by `schema` and `file`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt, model_validator
+
+from lora_ledger.catalogue import Frozen
+from lora_ledger.common.errors import KeyProblem, require
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+
+
+class TaskRun(Frozen):
+    """One way to run a generation task."""
+
+    task: Name = Field(description="A task file in `lora_ledger/data/tasks`.")
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
+    limit: PositiveInt | None = Field(None, description="Problems; default: all.")
+    samples: PositiveInt = 1
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = Field(0, description="0: off.")
+    max_gen_toks: PositiveInt = 256
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Solved examples before each item; default: the task file's number."
+    )
+    batch_size: PositiveInt = 16
+    diversity: bool = False
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> TaskRun:
+        if self.samples > 1 and self.temperature == 0:
+            raise KeyProblem("temperature", 0.0, "above 0 when there are several samples")
+        if self.diversity and self.samples < 2:
+            raise KeyProblem("samples", self.samples, "2 or more when diversity is counted")
+        return self
+
+
+class RetainText(Frozen):
+    """Held-out general text whose bits per byte are measured."""
+
+    corpus: Name
+    kilobytes: PositiveInt = 32
+    sequence_length: PositiveInt = 512
+
+
+class LikelihoodTask(Frozen):
+    """A task of the source domain answered by likelihoods: several choices, or one continuation."""
+
+    task: Name
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
+    limit: PositiveInt | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Solved examples before each item; default: the task file's number."
+    )
+
+
+class Evaluation(Frozen):
+    """What every cell is evaluated on."""
+
+    generate: dict[Name, TaskRun] = Field(default_factory=dict)
+    texts: dict[Name, RetainText] = Field(default_factory=dict)
+    likelihood: dict[Name, LikelihoodTask] = Field(default_factory=dict)
+    gauntlet_mean: tuple[Name, ...] = Field(
+        (),
+        description="Keys of `likelihood` whose accuracies by the lowest mean loss per token are "
+        "averaged without weights, as Biderman et al. do.",
+    )
+    batch_size: PositiveInt = 8
+    allow_code_execution: bool = Field(
+        False, description="Consent to run generated code in a confined process."
+    )
+    sandbox_level: Annotated[int, Field(ge=1, le=3)] = Field(
+        3,
+        description="The least confinement of generated code that is accepted: 3 Landlock and "
+        "seccomp, 2 seccomp, 1 limits and a process apart.",
+    )
+    bootstrap: PositiveInt = Field(2000, description="Resamples behind each interval.")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Evaluation:
+        both = sorted(set(self.generate) & set(self.likelihood))
+        if both:
+            raise KeyProblem("likelihood", both, "names that `generate` does not have")
+        for name in self.gauntlet_mean:
+            require("gauntlet_mean", name, self.likelihood, "one of likelihood")
+        return self

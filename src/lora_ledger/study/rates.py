@@ -1,0 +1,48 @@
+"""Which learning rates are chosen, and from where a cell has its own.
+
+In: a validated `Study`. Out: the grids to tune, the selection that a cell waits for, and how a rate
+is written in a path. Choosing is the stage `select`'s.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from .schema import Study
+
+
+def written(rate: float) -> str:
+    """A rate as it stands in a path: `1e-4`, `3e-3`, `1.5e-4`, `2e0`."""
+    _, digits, exponent = Decimal(repr(rate)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    first, *rest = map(str, digits)
+    return f"{first}{'.' if rest else ''}{''.join(rest)}e{exponent + len(rest)}"
+
+
+def tuned(study: Study) -> list[tuple[str, str]]:
+    """(setting, method) pairs that have a grid of rates to choose from."""
+    return [
+        (setting, method)
+        for setting in study.settings
+        for method in study.methods_of(setting)
+        if len(study.rates_of(setting, method)) > 1
+    ]
+
+
+def selection(study: Study, setting: str, method: str) -> tuple[str, str] | None:
+    """The (setting, method) whose selected rate a cell needs, or None when its rate is given."""
+    own = method in study.settings[setting].learning_rates
+    reference = study.methods[method].reference()
+    chosen = (setting, reference[1] if reference and not own else method)
+    return chosen if len(study.rates_of(*chosen)) > 1 else None
+
+
+def all_tuned(study: Study) -> list[tuple[str, str]]:
+    """The pairs to tune: those with a grid of their own, and those that others refer to."""
+    wanted = dict.fromkeys(tuned(study))
+    for setting in study.settings:
+        for method in study.methods_of(setting):
+            chosen = selection(study, setting, method)
+            if chosen:
+                wanted[chosen] = None
+    return list(wanted)
