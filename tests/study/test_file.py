@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lora_ledger.methods.lora import LoraMethod
 from lora_ledger.study import cells, rates, sources
 from lora_ledger.study.file import StudyError, load, parse
 from lora_ledger.study.schema import Study
@@ -158,6 +159,15 @@ def test_a_name_of_its_own_re_trains_nothing_and_is_not_recorded() -> None:
     named = parse(SMOKE.replace("{kind: lora, rank: 2,", "{kind: lora, title: two, rank: 2,"))
     assert named.methods["lora-r2"].title == "two"
     assert named.methods["lora-r2"].resolved() == load("smoke").methods["lora-r2"].resolved()
+
+
+def test_what_does_not_merge_is_evaluated_by_the_plain_back_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LoraMethod, "merges", False)
+    with pytest.raises(StudyError, match=r"compute\.backend: found 'fast', expected plain, since"):
+        parse(SMOKE)
+    assert parse(SMOKE.replace("{device: cpu,", "{device: cpu, backend: plain,")).name == "smoke"
 
 
 def test_unknown_study_names_the_nearest() -> None:

@@ -165,4 +165,7 @@ def code(study: Study, stage: str, **names: str) -> str:
         return code_digest("models.external")
     if stage in ("tune", "train"):
         return code_digest(f"stages.{stage}", (study.methods[names["method"]].module(),))
+    if stage in ("tabulate", "figures"):
+        said = {method.module() for method in study.methods.values()}
+        return code_digest(f"stages.{stage}", tuple(sorted(said)))
     return code_digest(f"stages.{stage}")

@@ -73,7 +73,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         _check_mixtures(study)
         _check_resolved(study)
         _check_descent(study)
-        _check_architecture(study)
+        _check_methods(study)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))
         raise StudyError(f"{where} cannot be run:\n{lines}") from error
@@ -248,11 +248,17 @@ def _check_descent(study: Study) -> None:
                 )
 
 
-def _check_architecture(study: Study) -> None:
-    """Each method fits the model, as its config says, without loading it."""
-    config = model_config(study.model_entry())
+def _check_methods(study: Study) -> None:
+    """Each method fits the model, as its config says, without loading it; and the back-end."""
+    config, backend = model_config(study.model_entry()), study.compute.backend
     for name, method in study.methods.items():
         method.check(config, f"methods.{name}.")
+        if not method.merges and backend != "plain":
+            raise KeyProblem(
+                "compute.backend",
+                backend,
+                f"plain, since what methods.{name} trains does not merge into the model's weights",
+            )
 
 
 def model_config(entry: ModelEntry) -> dict[str, Any]:
