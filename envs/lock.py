@@ -34,7 +34,7 @@ def compiled(requirements: list[str], constraints: list[str]) -> list[str]:
 
 
 def environment(name: str, pins: list[str]) -> None:
-    lines = ["channels:", "  - conda-forge", "  - nodefaults", "dependencies:"]
+    lines = ["channels:", "  - conda-forge", "dependencies:"]
     lines += ["  - python=3.12", "  - pip", "  - pip:"]
     lines += [f"      - {pin!r}" if ";" in pin else f"      - {pin}" for pin in pins]
     (ROOT / f"envs/{name}.yaml").write_text("\n".join(lines) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -28,6 +29,35 @@ def test_conda_environment_pins_what_the_lock_pins(name: str) -> None:
     if torch:
         assert f"TORCH_VERSION := {torch}" in MAKEFILE
     assert not list(Path("envs").glob("*.pin.txt")), "a pin file would drop the pip section"
+
+
+@pytest.mark.parametrize("path", sorted(Path("envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_conda_environment_names_what_every_conda_reads(path: Path) -> None:
+    """One channel that exists (conda 26.7 takes `nodefaults` for one), pip, exact names."""
+    content = yaml.safe_load(path.read_text("utf-8"))
+    assert set(content) == {"channels", "dependencies"}
+    assert content["channels"] == ["conda-forge"]
+    *packages, by_pip = content["dependencies"]
+    assert packages == ["python=3.12", "pip"]
+    assert list(by_pip) == ["pip"]
+    requirement = r"[a-z0-9][a-z0-9._-]*==[\w.+]+( ; .+)?"
+    assert [p for p in by_pip["pip"] if not re.fullmatch(requirement, p)] == []
+
+
+def test_environments_are_as_they_are_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("lock", "envs/lock.py")
+    assert spec
+    assert spec.loader
+    lock = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lock)
+    monkeypatch.setattr(lock, "ROOT", tmp_path)
+    (tmp_path / "envs").mkdir()
+    for name in ("model", "tools"):
+        written = Path(f"envs/{name}.yaml").read_text("utf-8")
+        lock.environment(name, yaml.safe_load(written)["dependencies"][-1]["pip"])
+        assert (tmp_path / f"envs/{name}.yaml").read_text("utf-8") == written
 
 
 def test_lock_has_every_direct_dependency_but_torch() -> None:

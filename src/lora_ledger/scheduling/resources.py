@@ -7,7 +7,6 @@ They schedule jobs; they change no number.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from lora_ledger.catalogue import HubSource, LocalSource
@@ -18,6 +17,8 @@ from lora_ledger.study.evaluation import TaskRun
 from lora_ledger.study.file import model_config
 from lora_ledger.study.schema import Study
 from lora_ledger.study.sources import corpus_sources
+
+from . import limits
 
 MB = 2**20
 LIBRARIES_MB = 700
@@ -47,7 +48,7 @@ LOGIT_POSITIONS = 512
 
 def gpus(study: Study) -> int:
     """Devices of one job: 1 on CUDA, or where `auto` would find it; else 0."""
-    found = study.compute.device == "auto" and shutil.which("nvidia-smi") is not None
+    found = study.compute.device == "auto" and limits.gpus() > 0
     return int(found or study.compute.device == "cuda")
 
 

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
@@ -80,6 +81,7 @@ def generate(
         write_bytes_atomic(out, rows_gz([]))
         return write_record(record, **common, settings=settings, results={}, status="diverged")
 
+    claim_device(study.compute.device)
     with loading():
         from lora_ledger.data.tasks.loading import build, prompts_digest
         from lora_ledger.inference.build import language_model

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
@@ -204,6 +205,7 @@ def retain(
         write_bytes_atomic(items, csv_gz(COLUMNS, []))
         return write_record(out, **common, settings=settings, results={}, status="diverged")
 
+    claim_device(study.compute.device)
     from lora_ledger.inference.build import language_model
 
     started = time.perf_counter()

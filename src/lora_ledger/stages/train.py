@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.methods import Method
 from lora_ledger.records.atomic import new_file, new_folder
@@ -50,6 +51,7 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     for left in out.glob(".saving-*"):
         shutil.rmtree(left)
     fingerprint = digest_json({"inputs": inputs, "settings": settings, "code": code})
+    claim_device(study.compute.device)
     outcome = run_training(study, job, fingerprint)
     results = outcome.results
     if outcome.diverged:

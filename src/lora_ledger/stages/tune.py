@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import Record, digest_json, write_record
 from lora_ledger.scheduling.digests import code_digest
@@ -25,6 +26,7 @@ def tune(study: Study, job: Job, out: Path) -> Record:
     inputs, settings = inputs_of(job), settings_of(study, job)
     code = code_digest("stages.tune", (study.methods[job.method].module(),))
     fingerprint = digest_json({"inputs": inputs, "settings": settings, "code": code})
+    claim_device(study.compute.device)
     outcome = run_training(study, job, fingerprint)
     record = write_record(
         out,

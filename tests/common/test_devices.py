@@ -1,0 +1,171 @@
+"""Which GPUs are visible, and that two jobs on one machine take two of them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_ledger.common.devices import VISIBLE, claim_device, visible_devices
+
+TWO = ("GPU-aaaa1111", "GPU-bbbb2222")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, ["0", "1"]),
+        ("0,1", ["0", "1"]),
+        (" 1 , 0 ", ["1", "0"]),
+        ("1", ["1"]),
+        ("-1", []),
+        ("", []),
+        ("0,-1,1", ["0"]),
+        ("0,,1", ["0"]),
+        ("0,7,1", ["0"]),
+        ("NoDevFiles", []),
+        ("none", []),
+        ("0,0", []),
+        ("GPU-bbbb2222,GPU-aaaa1111", ["GPU-bbbb2222", "GPU-aaaa1111"]),
+        ("MIG-1/2/3", ["MIG-1/2/3"]),
+    ],
+)
+def test_the_visible_devices_are_those_that_cuda_shows(
+    asked: str | None, expected: list[str]
+) -> None:
+    assert visible_devices({} if asked is None else {VISIBLE: asked}, TWO) == expected
+
+
+def test_a_machine_without_gpus_shows_none_whatever_is_asked() -> None:
+    assert [visible_devices(e, ()) for e in ({}, {VISIBLE: "0"}, {VISIBLE: TWO[0]})] == [[], [], []]
+
+
+JOB = """
+import os, sys
+from lora_ledger.common.devices import claim_device
+took = claim_device(sys.argv[1])
+assert "torch" not in sys.modules
+print(took, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+sys.stdin.read()
+"""
+
+
+class Machine:
+    """Stand-in devices: `nvidia-smi` lists two, and locks lie in a folder of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        listing = "".join(f"GPU {i}: NVIDIA X (UUID: {uuid})\\n" for i, uuid in enumerate(TWO))
+        (folder / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{listing}'\n")
+        (folder / "nvidia-smi").chmod(0o755)
+        self.jobs: list[subprocess.Popen[str]] = []
+        kept = {k: v for k, v in os.environ.items() if k != VISIBLE}
+        self.environ = {
+            **kept,
+            "PATH": f"{folder}:{kept['PATH']}",
+            "TMPDIR": str(folder),
+            "PYTHONPATH": str(Path("src").resolve()),
+        }
+
+    def start(self, visible: str | None = None, device: str = "auto") -> subprocess.Popen[str]:
+        job = subprocess.Popen(
+            [sys.executable, "-c", JOB, device],
+            env={**self.environ, **({} if visible is None else {VISIBLE: visible})},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.jobs.append(job)
+        return job
+
+    def took(self, visible: str | None = None, device: str = "auto") -> str:
+        return line(self.start(visible, device))
+
+
+def line(job: subprocess.Popen[str]) -> str:
+    assert job.stdout is not None
+    return job.stdout.readline().strip()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    for job in made.jobs:
+        job.kill()
+        job.communicate()
+
+
+def test_two_jobs_take_two_devices_and_a_killed_one_leaves_its_own(machine: Machine) -> None:
+    first, second = machine.start(), machine.start()
+    assert {line(first), line(second)} == {"0 0", "1 1"}
+    third = machine.start()
+    assert third.stderr is not None
+    assert "all 2 GPUs (0, 1) are taken" in third.stderr.readline()
+    os.kill(second.pid, signal.SIGKILL)
+    second.wait()
+    assert line(third) in ("0 0", "1 1")
+    assert first.poll() is None
+
+
+def test_one_device_by_its_number_and_by_its_uuid_is_one(machine: Machine) -> None:
+    assert machine.took("1,0") == "1 1"
+    assert machine.took(f"{TWO[1]},{TWO[0]}") == f"{TWO[0]} {TWO[0]}"
+
+
+@pytest.mark.parametrize("visible", ["1", "-1", TWO[1]])
+def test_nothing_changes_where_one_device_or_none_is_given(machine: Machine, visible: str) -> None:
+    """As under a scheduler: two jobs that are given the same one share it."""
+    assert [machine.took(visible) for _ in range(2)] == 2 * [f"None {visible}"]
+
+
+def test_a_job_on_a_processor_takes_none(machine: Machine) -> None:
+    assert machine.took(device="cpu") == "None None"
+
+
+def test_without_a_gpu_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lora_ledger.common.devices.listed_devices", lambda: ())
+    monkeypatch.delenv(VISIBLE, raising=False)
+    assert claim_device("auto") is None
+    assert VISIBLE not in os.environ
+
+
+def stages_with_a_gpu() -> list[str]:
+    """Stages whose rules ask Snakemake for a device."""
+    text = "".join(path.read_text("utf-8") for path in Path("workflow/rules").glob("*.smk"))
+    rules = re.split(r"^rule ", text, flags=re.MULTILINE)
+    return [re.findall(r"lora_ledger\.stages\.(\w+)", r)[0] for r in rules if "gpu=GPU" in r]
+
+
+@pytest.mark.parametrize("stage", stages_with_a_gpu())
+def test_a_stage_claims_before_anything_brings_torch(stage: str) -> None:
+    tree = ast.parse(Path(f"src/lora_ledger/stages/{stage}.py").read_text("utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    claims = [
+        (function, node.lineno)
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim_device"
+    ]
+    assert len(claims) == 1
+    function, at = claims[0]
+    heavy = ("torch", "transformers", "lora_ledger.inference", "lora_ledger.data.tasks.loading")
+    early = [
+        node.module
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom)
+        and node.lineno < at
+        and str(node.module).startswith(heavy)
+    ]
+    assert early == []
+
+
+def test_training_and_evaluation_are_such_stages() -> None:
+    assert {"train", "tune", "generate", "retain"} <= {*stages_with_a_gpu()}
