@@ -1,7 +1,9 @@
 # Functions of wildcards that several rules use.
 
 RETAINED = {name: text.corpus for name, text in STUDY.evaluation.texts.items()}
-CHOSEN = {name: cells.task_of(STUDY, name).corpus for name in STUDY.evaluation.likelihood}
+CHOSEN = {
+    name: cells.task_of(STUDY, name).corpus for name in STUDY.evaluation.likelihood
+}
 
 
 def digests(stage):
@@ -10,6 +12,12 @@ def digests(stage):
         "code": lambda w: staleness.code(STUDY, stage, **dict(w)),
         "science": lambda w: staleness.science(STUDY, stage, **dict(w)),
     }
+
+
+def training_digest(wildcards):
+    """As `digests`, with the rate that the cell's selection has chosen so far."""
+    rate = staleness.rate_so_far(STUDY, Path(OUT), wildcards.setting, wildcards.method)
+    return staleness.science(STUDY, "train", **dict(wildcards), **rate)
 
 
 def trained(wildcards):
@@ -51,8 +59,10 @@ def seed_flag(wildcards):
 
 def selected(wildcards):
     """The selection that decides the cell's rate; nothing where the study gives the rate."""
+    # Its age does not count: what counts is the rate, which `training_digest` reads. A grid that
+    # was widened trains nothing whose rate stayed; where it moved, the next run trains.
     chosen = rates.selection(STUDY, wildcards.setting, wildcards.method)
-    return f"{OUT}/select/{chosen[0]}/{chosen[1]}.json" if chosen else []
+    return ancient(f"{OUT}/select/{chosen[0]}/{chosen[1]}.json") if chosen else []
 
 
 def task_data(wildcards):

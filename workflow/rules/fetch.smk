@@ -79,7 +79,7 @@ rule fetch_other:
     resources:
         mem_mb=need.fetch_model_mb(STUDY),
     params:
-        **digests("other"),
+        **digests("fetch"),
         model=subpath(input.model, parent=True),
         out=subpath(output.record, parent=True),
     message:

@@ -23,7 +23,8 @@ rule train:
         mem_mb=lambda w: need.train_mb(STUDY, w.setting, w.method),
         gpu=GPU,
     params:
-        **digests("train"),
+        code=digests("train")["code"],
+        science=training_digest,
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
         out=subpath(output.record, parent=True),

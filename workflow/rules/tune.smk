@@ -8,11 +8,11 @@ rule tune:
         gate=gate_of,
         model=f"{MODEL}/record.json",
     output:
-        record=f"{OUT}/tune/{{setting}}/{{method}}/{{index}}.json",
+        record=f"{OUT}/tune/{{setting}}/{{method}}/{{rate}}.json",
     log:
-        f"{LOG}/tune/{{setting}}/{{method}}/{{index}}.log",
+        f"{LOG}/tune/{{setting}}/{{method}}/{{rate}}.log",
     benchmark:
-        f"{LOG}/tune/{{setting}}/{{method}}/{{index}}.tsv"
+        f"{LOG}/tune/{{setting}}/{{method}}/{{rate}}.tsv"
     conda:
         "../../envs/model.yaml"
     threads: THREADS
@@ -24,16 +24,16 @@ rule tune:
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
         starts=f"{WORK}/starts",
-        work=f"{WORK}/tune/{{setting}}/{{method}}/{{index}}",
+        work=f"{WORK}/tune/{{setting}}/{{method}}/{{rate}}",
     message:
-        "tune {wildcards.setting} {wildcards.method}, rate {wildcards.index}"
+        "tune {wildcards.setting} {wildcards.method}, rate {wildcards.rate}"
     shell:
         """
         python -m lora_ledger.stages.tune \
             --study "$LEDGER_STUDY" \
             --setting {wildcards.setting} \
             --method {wildcards.method} \
-            --rate-index {wildcards.index} \
+            --rate {wildcards.rate} \
             --model {params.model:q} \
             --data {params.data:q} \
             --work {params.work:q} \
@@ -46,8 +46,8 @@ rule tune:
 rule select:
     input:
         tuned=lambda w: expand(
-            f"{OUT}/tune/{w.setting}/{w.method}/{{index}}.json",
-            index=range(len(STUDY.rates_of(w.setting, w.method))),
+            f"{OUT}/tune/{w.setting}/{w.method}/{{rate}}.json",
+            rate=map(rates.written, STUDY.rates_of(w.setting, w.method)),
         ),
     output:
         record=f"{OUT}/select/{{setting}}/{{method}}.json",

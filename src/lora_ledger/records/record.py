@@ -1,9 +1,9 @@
 """The record that every stage writes: what went in, what was set, what came out, how it ran.
 
-In: digests, settings and results as plain JSON values.
-Out: one JSON file, written to a temporary name and renamed. `id` is a hash of `science` alone, so a
-repeat of the same computation has the same id wherever and whenever it ran.
-It judges nothing and knows no stage.
+In: hashes of inputs, settings and results as plain JSON values. Out: one JSON file, written to a
+temporary name and renamed, with two hashes. `asked` is of what was asked: the same on every
+machine, every Python and in every later release that did not raise the stage's version. `id` is of
+`asked` and the results. It judges nothing and knows no stage.
 """
 
 from __future__ import annotations
@@ -11,45 +11,34 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import platform
-import resource
-import sys
-import time
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .atomic import write_text_atomic
+from .host import environment
 
-SCHEMA = 1
-PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "liger-kernel",
-    "lm-eval",
-    "evaluate",
-    "datasets",
-    "tokenizers",
-    "numpy",
-    "scipy",
-    "pydantic",
-)
+SCHEMA = 2
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Input(_Part):
+    """What a stage read: what was asked of it, and what it came to."""
+
+    asked: str
+    id: str
+
+
 class Science(_Part):
     """All that decides the numbers, and the numbers."""
 
-    inputs: dict[str, str] = Field(description="Digest of each input by its name.")
-    code: str = Field(description="Digest of the stage's code.")
+    inputs: dict[str, Input] = Field(description="Both hashes of each input by its name.")
+    version: int = Field(description="The stage's version; its list of changes says what changed.")
     settings: dict[str, Any] = Field(description="Every resolved setting of the stage.")
     results: dict[str, Any]
 
@@ -60,16 +49,28 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     schema_version: int = Field(SCHEMA, alias="schema")
-    id: str = Field(description="The first 16 hex digits of the SHA-256 of `science`.")
+    asked: str = Field(
+        description="16 hex digits of the SHA-256 of what was asked: stage, its version, names, "
+        "the inputs' `asked`, the settings without keys at their default. Equal everywhere."
+    )
+    id: str = Field(description="16 hex digits of the SHA-256 of `asked`, status and results.")
     stage: str
     cell: str
+    names: dict[str, str] = Field(description="Which job of the stage: run, cell, setting, …")
     science: Science
-    run: dict[str, Any] = Field(description="Host, times, memory, versions, command.")
+    run: dict[str, Any] = Field(
+        description="Code digest, commit, processor, threads, times, memory, versions, command."
+    )
     status: Literal["complete", "diverged"] = "complete"
 
     @property
     def results(self) -> dict[str, Any]:
         return self.science.results
+
+    @property
+    def input(self) -> Input:
+        """This record as the input of another stage."""
+        return Input(asked=self.asked, id=self.id)
 
 
 def canonical(value: object) -> str:
@@ -101,48 +102,68 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def identity(folder: Path) -> str:
-    """The id of the record in a folder; of a folder without one, a hash over its files.
+def identity(folder: Path) -> Input:
+    """Both hashes of the record in a folder; of a folder without one, a hash over its files.
 
     Raises FileNotFoundError when it is not there.
     """
     if (folder / "record.json").is_file():
-        return read_record(folder / "record.json").id
+        return read_record(folder / "record.json").input
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: found nothing, expected the folder that a stage wrote")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest_json({str(path.relative_to(folder)): digest_file(path) for path in files})[:16]
+    return of_bytes(digest_json({str(p.relative_to(folder)): digest_file(p) for p in files}))
+
+
+def of_bytes(sha256: str) -> Input:
+    """An input that no stage made, by what pins its bytes."""
+    return Input(asked=sha256, id=sha256)
 
 
 def write_record(
     path: Path,
     *,
     stage: str,
+    version: int,
     cell: str,
-    inputs: Mapping[str, str],
-    code: str,
+    names: Mapping[str, str],
+    inputs: Mapping[str, Input],
+    asks: Mapping[str, Any],
     settings: Mapping[str, Any],
     results: Mapping[str, Any],
-    run: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any],
     status: Literal["complete", "diverged"] = "complete",
 ) -> Record:
-    """Write and return a record; `run` is added to what is known of host and versions."""
-    science = Science.model_validate(
+    """Write and return a record; `run` is added to what is known of host and versions.
+
+    `asks` are the resolved settings without keys at their default, `settings` all of them.
+    """
+    asked = digest_json(
         {
-            "inputs": dict(inputs),
-            "code": code,
-            "settings": finite(settings),
-            "results": finite(results),
+            "stage": stage,
+            "version": version,
+            "cell": cell,
+            "names": dict(names),
+            "inputs": {name: one.asked for name, one in inputs.items()},
+            "settings": finite(asks),
         }
-    )
+    )[:16]
+    found = finite(results)
     record = Record.model_validate(
         {
             "schema": SCHEMA,
-            "id": digest_json(science.model_dump())[:16],
+            "asked": asked,
+            "id": digest_json({"asked": asked, "status": status, "results": found})[:16],
             "stage": stage,
             "cell": cell,
-            "science": science,
-            "run": {**_environment(), **(run or {})},
+            "names": dict(names),
+            "science": {
+                "inputs": {name: one.model_dump() for name, one in inputs.items()},
+                "version": version,
+                "settings": finite(settings),
+                "results": found,
+            },
+            "run": {**environment(), **run},
             "status": status,
         }
     )
@@ -163,34 +184,3 @@ def status_of(trained: Path | None) -> Literal["complete", "diverged"]:
     if trained is None or not (trained / "record.json").is_file():
         return "complete"
     return read_record(trained / "record.json").status
-
-
-def peak_memory_bytes() -> int:
-    """The largest resident size this process has had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-@cache
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def _environment() -> dict[str, Any]:
-    import psutil
-
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "wall_seconds": round(time.time() - psutil.Process().create_time(), 2),
-        "process_seconds": round(time.process_time(), 2),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "versions": _versions(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }

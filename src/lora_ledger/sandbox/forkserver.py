@@ -46,14 +46,14 @@ LOST = "lost"
 
 
 def command(module: str, function: str, *arguments: str) -> list[str]:
-    """A bare interpreter that runs one function of this package.
+    """A bare interpreter that runs one function of a module, which is named in full.
 
     Not -I, which would ignore the fixed hash seed: these flags and an environment with nothing else
     in it come to the same. The path of the package is taken away again once it is imported.
     """
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from lora_ledger.sandbox import "
-        f"{module} as m; sys.path.pop(0); m.{function}()"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module} as m; sys.path.pop(0); "
+        f"m.{function}()"
     )
     return [sys.executable, "-s", "-S", "-P", "-B", "-c", code, *arguments]
 
@@ -80,7 +80,7 @@ class ForkServer:
         self.stop()
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            command("worker", "parent", str(theirs.fileno())),
+            command("lora_ledger.sandbox.worker", "parent", str(theirs.fileno())),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # Closed by it once it is confined.

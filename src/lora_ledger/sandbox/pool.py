@@ -38,7 +38,7 @@ def readable() -> tuple[list[str], list[str]]:
     """What workers may read, and list: asked once for each run of the program."""
     files, listed = confine.readable()
     done = subprocess.run(
-        command("worker", "libraries"),
+        command("lora_ledger.sandbox.worker", "libraries"),
         capture_output=True,
         text=True,
         env=environment(),
@@ -100,7 +100,7 @@ class Judge:
 
     def _start(self) -> None:
         self.process = subprocess.Popen(
-            command("judge", "main"),
+            command("lora_ledger.sandbox.judge", "main"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -26,10 +26,14 @@ from lora_ledger.catalogue import CorpusEntry
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.corpora.store import load as load_rows
-from lora_ledger.records.record import Record, identity, write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.records.record import Record, identity
+from lora_ledger.scheduling.stage import Names, Stage
 from lora_ledger.study import cells
-from lora_ledger.study.file import StudyError, load
+from lora_ledger.study.file import load
+from lora_ledger.study.schema import Study
+
+from ._main import flag, place
+from ._main import run as run_stage
 
 GRAM_LIMIT = Fraction(1, 100)
 """Share of items with a 13-gram in the training text, above which a pair stops."""
@@ -39,6 +43,27 @@ EXCERPTS = 20
 SHOWN = 3
 QUESTION = 80
 BATCH = 1000
+
+
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """The roles of both corpora's splits, the task file, the study's permission of the pair."""
+    task = cells.task_of(study, names["run"])
+    return {
+        "splits": splits_of(study, names["corpus"]),
+        "task": task.digest,
+        "task corpus": task.corpus,
+        "task splits": splits_of(study, task.corpus),
+        "permission": cells.permission(study, names["corpus"], names["run"]),
+    }
+
+
+def splits_of(study: Study, corpus: str) -> dict[str, Any]:
+    """What each part of a corpus may be used for."""
+    splits = study.corpus_entry(corpus).splits
+    return {name: {"role": s.role, "as_published": s.as_published} for name, s in splits.items()}
+
+
+STAGE = Stage("contaminate", ("the first",), reads)
 
 
 def training_splits(entry: CorpusEntry) -> list[str]:
@@ -238,12 +263,12 @@ def contaminate(
     told["training"]["splits"] = splits
     if told["noise"] is not None:
         told["noise"]["splits"] = own
-    return write_record(
+    return STAGE.record(
         out,
-        stage="contaminate",
-        cell=f"{corpus}/{run}",
+        study,
+        {"corpus": corpus, "run": run},
+        f"{corpus}/{run}",
         inputs={"data": identity(data), "task-data": identity(task_data)},
-        code=code_digest("stages.contaminate"),
         settings={
             "corpus": corpus,
             "run": run,
@@ -261,31 +286,22 @@ def contaminate(
     )
 
 
-def main() -> int:
-    """Command line; 2 for a pair that cannot be measured. A pair that stops is no error here."""
-    parser = argparse.ArgumentParser(prog="contaminate", description=__doc__)
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--corpus", required=True, help="a setting's corpus")
-    parser.add_argument("--run", required=True, help="a key of evaluation")
-    parser.add_argument("--data", required=True, type=Path, help="the corpus' folder")
-    parser.add_argument("--task-data", required=True, type=Path, help="that of the task's corpus")
-    parser.add_argument("--out", required=True, type=Path, help="FILE.json")
-    args = parser.parse_args()
-    try:
-        record = contaminate(args.study, args.corpus, args.run, args.data, args.task_data, args.out)
-    except (StudyError, KeyProblem, ValueError, OSError) as error:
-        print(f"contaminate: {error}", file=sys.stderr)
-        return 2
-    told = record.results
-    shares = ", ".join(
-        f"{name} {one['hits']} of {one['measurable']}" for name, one in told["measures"].items()
-    )
-    print(f"{record.cell}: {told['items']} items; {shares}")
-    print(f"{told['training']['words']} words, {record.run['words_per_second']} a second")
-    for stop in told["stops"]:
-        print(f"stops by {stop['measure']}: {stop['share']:.2%}, limit {stop['limit']:.2%}")
-    return 0
+FLAGS = (
+    flag("study"),
+    flag("corpus", "a setting's corpus"),
+    flag("run", "a key of evaluation.generate or evaluation.likelihood"),
+    place("data", "the corpus"),
+    place("task-data", "the corpus of the task"),
+    place("out", "record to write"),
+)
+
+
+def main(args: argparse.Namespace) -> str:
+    """A pair that stops is no error here: `gate` refuses it."""
+    record = contaminate(args.study, args.corpus, args.run, args.data, args.task_data, args.out)
+    stops = ", ".join(one["measure"] for one in record.results["stops"])
+    return f"{record.cell}: {'stops by ' + stops if stops else 'passes'}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

@@ -22,8 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.records.record import Record, digest_file, read_record, write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.common.errors import require
+from lora_ledger.records.record import Record, read_record
+from lora_ledger.scheduling.stage import Names, Stage, lean
+from lora_ledger.study import cells
+from lora_ledger.study.file import load
+from lora_ledger.study.schema import Study
+
+from ._main import flag, place
+from ._main import run as run_stage
 
 CLASSES = ("all", "passing", "failing")
 VERDICTS = ("passed", "strict", "flexible")
@@ -177,7 +184,17 @@ def _truth(text: str, where: Path) -> bool:
     return known[text.strip().lower()]
 
 
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """The run and its task file."""
+    run = study.evaluation.generate[names["run"]]
+    return {"run": lean(run, "diversity"), "task": cells.task_of(study, names["run"]).digest}
+
+
+STAGE = Stage("diversity", ("the first",), reads)
+
+
 def run(
+    study: Study | None,
     *,
     cell: str,
     name: str,
@@ -189,12 +206,11 @@ def run(
 ) -> Record:
     """Count and write the record; a diverged cell passes its status on with empty results."""
     upstream = [read_record(generate_record), read_record(score_record)]
-    inputs = {"generate": upstream[0].id, "score": upstream[1].id}
+    inputs = {"generate": upstream[0].input, "score": upstream[1].input}
     settings: dict[str, Any] = {"name": name}
     results: dict[str, Any] = {}
     diverged = any(record.status == "diverged" for record in upstream)
     if not diverged:
-        inputs |= {"generations": digest_file(generations), "items": digest_file(score_items)}
         task = upstream[1].science.settings.get("task", {})
         problems, column = read_samples(
             generations, score_items, joined=task.get("judge") != "mbpp"
@@ -202,48 +218,45 @@ def run(
         python = column == "passed"
         settings |= {"verdict": column, "identity": "python" if python else "words"}
         results = count(problems, python=python)
-    return write_record(
+    return STAGE.record(
         out,
-        stage="diversity",
-        cell=cell,
+        study,
+        {"run": name, "cell": cell},
+        cell,
         inputs=inputs,
-        code=code_digest("stages.diversity"),
         settings=settings,
         results=results,
         status="diverged" if diverged else "complete",
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="diversity", description=__doc__)
-    parser.add_argument("--study", required=True, help="study file; it must be valid")
-    parser.add_argument("--cell", required=True, help="the cell's label")
-    parser.add_argument("--run", required=True, help="key under the study's evaluation.generate")
-    for flag in ("generations", "generate-record", "score-items", "score-record", "out"):
-        parser.add_argument(f"--{flag}", required=True, type=Path)
-    args = parser.parse_args(argv)
-    from lora_ledger.common.errors import KeyProblem, require
-    from lora_ledger.study.file import StudyError, load
+FLAGS = (
+    flag("study"),
+    flag("cell", "the cell's label"),
+    flag("run", "a key of evaluation.generate"),
+    place("generations", "FILE.jsonl.gz"),
+    place("generate-record", "FILE.json"),
+    place("score-items", "FILE.csv.gz"),
+    place("score-record", "FILE.json"),
+    place("out", "record to write"),
+)
 
-    try:
-        require("--run", args.run, load(args.study).evaluation.generate, "one of the study's runs")
-        run(
-            cell=args.cell,
-            name=args.run,
-            generations=args.generations,
-            generate_record=args.generate_record,
-            score_items=args.score_items,
-            score_record=args.score_record,
-            out=args.out,
-        )
-    except (StudyError, KeyProblem, ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+def main(args: argparse.Namespace) -> None:
+    """Count the variety of one cell's completions."""
+    study = load(args.study)
+    require("--run", args.run, study.evaluation.generate, "one of the study's runs")
+    run(
+        study,
+        cell=args.cell,
+        name=args.run,
+        generations=args.generations,
+        generate_record=args.generate_record,
+        score_items=args.score_items,
+        score_record=args.score_record,
+        out=args.out,
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
-
-
-__all__ = ["count", "distinct_n", "main", "multiplicities", "run", "syntax_key"]
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

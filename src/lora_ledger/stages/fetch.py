@@ -15,15 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_ledger.catalogue import PROSE, GeneratedSource, ModelEntry, Source
+from lora_ledger.catalogue import PROSE, CorpusEntry, GeneratedSource, ModelEntry, Source
 from lora_ledger.common.errors import require
 from lora_ledger.data.sources import SourceError, obtain, provenance
 from lora_ledger.records.atomic import new_folder
-from lora_ledger.records.record import write_record
-from lora_ledger.scheduling import staleness
+from lora_ledger.records.record import Input, of_bytes
+from lora_ledger.scheduling.stage import Names, Stage, lean
 from lora_ledger.study import cells, sources
-from lora_ledger.study.file import StudyError, load, model_config
+from lora_ledger.study.file import load, model_config
 from lora_ledger.study.schema import Study
+
+from ._main import flag, place
+from ._main import run as run_stage
 
 if TYPE_CHECKING:
     from lora_ledger.data.corpora import Example
@@ -31,7 +34,55 @@ if TYPE_CHECKING:
 Splits = dict[str, list["Example"]]
 
 
-def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """An entry without its prose, and the entries of a mixture's parts; of `others`, the source."""
+    if "other" in names:
+        other = study.others[names["other"]]
+        return lean(other, "title", "tasks", "licence", "citation")
+    return _entry(study, names.get("model") or names["corpus"])
+
+
+def _entry(study: Study, name: str) -> dict[str, Any]:
+    known = study.known()[name]
+    entry = lean(known, *PROSE)
+    if isinstance(known, CorpusEntry):
+        for split in entry["splits"].values():
+            split.pop("description", None)
+        if known.mixture:
+            entry["parts"] = {part: _entry(study, part) for part in known.mixture}
+    return entry
+
+
+def modules(study: Study, names: Names) -> tuple[str, ...]:
+    """What makes a model folder, somebody else's, or the splits of a corpus with its readers."""
+    if "other" in names:
+        return ("models.external",)
+    if "model" in names:
+        return ("models.pretrained",)
+    entry = study.corpus_entry(names["corpus"])
+    read = [entry.reader, *(study.corpus_entry(part).reader for part in entry.mixture)]
+    return (
+        "data.corpora.selection",
+        "data.corpora.store",
+        *(f"data.corpora.readers.{reader}" for reader in read),
+    )
+
+
+def asks(study: Study, names: Names) -> dict[str, Any]:
+    """As `reads`, without where the bytes come from: what pins them is an input."""
+    found = reads(study, names)
+    for entry in (found, *found.get("parts", {}).values()):
+        entry.pop("source", None)
+        entry.pop("sources", None)
+    return found
+
+
+STAGE = Stage("fetch", ("the first",), reads, asks=asks, modules=modules, whole=False)
+
+
+def inputs(
+    sources: Mapping[str, Source],
+) -> tuple[dict[str, Input], dict[str, str], dict[str, Any]]:
     """What pins each source: a hash, a seed, or for a hub the commit and the hash of each file.
 
     Then the commit of each hub source by its name, and for the record's run, whether the entry
@@ -62,7 +113,8 @@ def inputs(sources: Mapping[str, Source]) -> tuple[dict[str, str], dict[str, str
                 f"{found['repo']}@{found['revision']} came from a mirror that does not say its "
                 "commit; the record has the hash of each file"
             )
-    return digests, commits, {"resolved": not moving} if commits else {}
+    pins = {name: of_bytes(digest) for name, digest in digests.items()}
+    return pins, commits, {"resolved": not moving} if commits else {}
 
 
 def pinned(said: dict[str, Any], commits: Mapping[str, str]) -> dict[str, Any]:
@@ -85,12 +137,12 @@ def fetch_model(study: Study, name: str, out: Path) -> None:
     assert isinstance(entry, ModelEntry)
     results = write_model(name, entry, out)
     digests, commits, resolved = inputs({"source": entry.source})
-    write_record(
+    STAGE.record(
         out / "record.json",
-        stage="fetch",
-        cell=name,
+        study,
+        {"model": name},
+        name,
         inputs=digests,
-        code=staleness.code(study, "fetch", model=name),
         settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
         results=results,
         run=resolved,
@@ -106,12 +158,12 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
     digests, commits, resolved = inputs(sources.corpus_sources(study, name))
     with new_folder(out) as folder:
         save({s: splits.get(s, []) for s in entry.splits}, folder)
-        write_record(
+        STAGE.record(
             folder / "record.json",
-            stage="fetch",
-            cell=name,
+            study,
+            {"corpus": name},
+            name,
             inputs=digests,
-            code=staleness.code(study, "fetch", corpus=name),
             settings=pinned(entry.model_dump(mode="json", exclude=PROSE), commits),
             results=results,
             run=resolved,
@@ -191,43 +243,42 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
         described = other.model_dump(
             mode="json", include={"source", "title", "licence", "citation"}
         )
-        write_record(
+        STAGE.record(
             folder / "record.json",
-            stage="other",
-            cell=f"{cells.OTHER}/{name}",
+            study,
+            {"other": name},
+            f"{cells.OTHER}/{name}",
             inputs=digests,
-            code=staleness.code(study, "other", other=name),
             settings={**pinned(described, commits), "kind": results.pop("kind")},
             results=results,
             run=resolved,
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="fetch", description=__doc__)
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--model", help="an entry; with --other, the model's folder")
-    parser.add_argument("--corpus")
-    parser.add_argument("--other")
-    parser.add_argument("--out", required=True, type=Path)
-    args = parser.parse_args()
+FLAGS = (
+    flag("study"),
+    flag("model", "an entry; with --other, the model's folder", required=False),
+    flag("corpus", required=False),
+    flag("other", required=False),
+    place("out", "folder to write"),
+)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Fetch the one thing that is named."""
     if bool(args.corpus) + bool(args.other or args.model) != 1:
-        parser.error("found none or several of --model, --corpus and --other, expected one")
-    try:
-        study = load(args.study)
-        if args.other:
-            require("--other", args.other, study.others, "one of others")
-            fetch_other(study, args.other, args.out, Path(args.model) if args.model else None)
-            return
-        require("--model or --corpus", args.model or args.corpus, study.known(), "an entry")
-        if args.model:
-            fetch_model(study, args.model, args.out)
-        else:
-            fetch_corpus(study, args.corpus, args.out)
-    except (StudyError, SourceError, ValueError, OSError) as error:
-        print(f"fetch: {error}", file=sys.stderr)
-        sys.exit(2)
+        raise ValueError("found none or several of --model, --corpus and --other, expected one")
+    study = load(args.study)
+    if args.other:
+        require("--other", args.other, study.others, "one of others")
+        fetch_other(study, args.other, args.out, Path(args.model) if args.model else None)
+        return
+    require("--model or --corpus", args.model or args.corpus, study.known(), "an entry")
+    if args.model:
+        fetch_model(study, args.model, args.out)
+    else:
+        fetch_corpus(study, args.corpus, args.out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

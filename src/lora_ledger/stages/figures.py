@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from lora_ledger.methods import colours
 from lora_ledger.records.atomic import write_bytes_atomic
-from lora_ledger.records.record import Record, read_record, write_record
+from lora_ledger.records.record import Record, read_record
 from lora_ledger.report.figures import intervals
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.scheduling.stage import Stage, every_method, of_the_whole
 from lora_ledger.study import cells
 from lora_ledger.study.schema import Study
 
@@ -45,6 +45,9 @@ STYLE = {
     "grid.linewidth": 0.7,
     "axes.axisbelow": True,
 }
+
+
+STAGE = Stage("figures", ("the first",), of_the_whole, modules=every_method)
 
 
 def draw(
@@ -284,12 +287,12 @@ def run(study: Study, tables: Path, out: Path) -> Record:
     with matplotlib.rc_context(STYLE):
         for name in names:
             save(figure_of(study, source.results, name), out, name)
-    return write_record(
+    return STAGE.record(
         out / "record.json",
-        stage="figures",
-        cell="all",
-        inputs={"tables": source.id},
-        code=code_digest("stages.figures"),
+        study,
+        {},
+        "all",
+        inputs={"tables": source.input},
         settings={"study": study.name},
         results={"figures": sorted(f"{n}.{s}" for n in names for s in ("svg", "png"))},
     )

@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger.common.errors import KeyProblem
-from lora_ledger.records.record import Record, read_record, write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.records.record import Record, read_record
+from lora_ledger.scheduling.stage import Stage
+
+from ._main import flag, place
+from ._main import run as run_stage
+
+STAGE = Stage("gate", ("the first",))
 
 
 class Contaminated(ValueError):
@@ -40,12 +45,12 @@ def gate(setting: str, reports: Sequence[Path], out: Path) -> Record:
     stopped = [one for one in records.values() if one.results["stops"] and not permitted(one)]
     if stopped:
         raise Contaminated(message(setting, stopped))
-    return write_record(
+    return STAGE.record(
         out,
-        stage="gate",
-        cell=setting,
-        inputs={cell: record.id for cell, record in records.items()},
-        code=code_digest("stages.gate"),
+        None,
+        {"setting": setting},
+        setting,
+        inputs={cell: record.input for cell, record in records.items()},
         settings={"setting": setting},
         results={"pairs": {cell: _pair(record) for cell, record in records.items()}},
     )
@@ -91,27 +96,18 @@ def message(setting: str, stopped: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Command line; 2 for a setting that must not be trained."""
-    parser = argparse.ArgumentParser(prog="gate", description=__doc__)
-    parser.add_argument("--setting", required=True)
-    parser.add_argument(
-        "--reports", required=True, nargs="*", type=Path, help="records of contaminate"
-    )
-    parser.add_argument("--out", required=True, type=Path, help="FILE.json")
-    args = parser.parse_args()
-    try:
-        record = gate(args.setting, args.reports, args.out)
-    except (KeyProblem, ValueError, OSError) as error:
-        print(f"gate: {error}", file=sys.stderr)
-        return 2
-    for pair, found in record.results["pairs"].items():
-        if found["permitted"]:
-            needed = "" if found["stops"] else " (nothing stops it: the permission can go)"
-            print(f"{pair}: permitted{needed}: {found['permitted']}")
-    print(f"{args.setting}: may be trained")
-    return 0
+FLAGS = (
+    flag("setting"),
+    place("out", "record to write"),
+    place("reports", "records of contaminate", nargs="+"),
+)
+
+
+def main(args: argparse.Namespace) -> str:
+    """Exit 2 where a pair stops."""
+    record = gate(args.setting, args.reports, args.out)
+    return f"{record.cell}: may be trained"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

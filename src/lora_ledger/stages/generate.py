@@ -19,16 +19,25 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger.common.devices import claim_device
-from lora_ledger.common.errors import KeyProblem, require
+from lora_ledger.common.errors import require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
 from lora_ledger.records.atomic import write_bytes_atomic
-from lora_ledger.records.record import Record, identity, status_of, write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.records.record import Record, identity, status_of
+from lora_ledger.scheduling.stage import (
+    Names,
+    Stage,
+    asked_of_evaluation,
+    lean,
+    of_evaluation,
+)
 from lora_ledger.study import cells
 from lora_ledger.study.evaluation import TaskRun
-from lora_ledger.study.file import StudyError, load
+from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
+
+from ._main import flag, place
+from ._main import run as run_stage
 
 
 def generation_settings(run: TaskRun) -> dict[str, object]:
@@ -40,6 +49,28 @@ def generation_settings(run: TaskRun) -> dict[str, object]:
         "top_k": run.top_k,
         "max_gen_toks": run.max_gen_toks,
     }
+
+
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """The run, its task file, the tokens' roles, the seed of the samples."""
+    run = study.evaluation.generate[names["run"]]
+    found = cells.cell(study, names["cell"])
+    return {
+        "run": lean(run, "diversity", "batch_size"),
+        "task": cells.task_of(study, names["run"]).digest,
+        "tokens": lean(cells.tokens(study, names["cell"])),
+        "seed": found.seed if found else study.seeds[0],
+        **asked_of_evaluation(study),
+    }
+
+
+def machine(study: Study, names: Names) -> dict[str, Any]:
+    """What rounds otherwise: device, threads, and how much is computed at once."""
+    batch = study.evaluation.generate[names["run"]].batch_size
+    return {**of_evaluation(study, names), "batch_size": batch}
+
+
+STAGE = Stage("generate", ("the first",), reads, machine, torch=True)
 
 
 def generate(
@@ -60,10 +91,8 @@ def generate(
     require("--run", run_name, study.evaluation.generate, "one of evaluation.generate")
     run = study.evaluation.generate[run_name]
     info = describe(run.task, run.corpus)
+    names = {"run": run_name, "cell": cell}
     common: dict[str, Any] = {
-        "stage": "generate",
-        "cell": cell,
-        "code": code_digest("stages.generate"),
         "inputs": {
             "model": identity(model_dir),
             "data": identity(data),
@@ -79,7 +108,9 @@ def generate(
     }
     if status_of(trained) == "diverged":
         write_bytes_atomic(out, rows_gz([]))
-        return write_record(record, **common, settings=settings, results={}, status="diverged")
+        return STAGE.record(
+            record, study, names, cell, **common, settings=settings, results={}, status="diverged"
+        )
 
     claim_device(study.compute.device)
     with loading():
@@ -123,8 +154,11 @@ def generate(
     tokens = sum(completion.tokens for completion in completions)
     # lm-eval has it so: a prompt that leaves no room for the completion loses its beginning.
     room = lm.max_length - run.max_gen_toks
-    return write_record(
+    return STAGE.record(
         record,
+        study,
+        names,
+        cell,
         **common,
         settings={
             **settings,
@@ -163,34 +197,33 @@ def rows_gz(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return gzip.compress("".join(lines).encode(), mtime=0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="generate", description=__doc__)
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--run", required=True, help="a key of evaluation.generate")
-    parser.add_argument("--cell", required=True, help="the label in the record")
-    parser.add_argument("--seed", required=True, type=int, help="the seed of the samples")
-    parser.add_argument("--model", required=True, type=Path)
-    parser.add_argument("--trained", type=Path, help="the cell's folder; none for base")
-    parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path, help="FILE.jsonl.gz")
-    parser.add_argument("--record", required=True, type=Path, help="FILE.json")
-    args = parser.parse_args()
-    try:
-        generate(
-            load(args.study),
-            args.run,
-            args.cell,
-            args.seed,
-            args.model,
-            args.trained,
-            args.data,
-            args.out,
-            args.record,
-        )
-    except (StudyError, KeyProblem, ValueError, FileNotFoundError) as error:
-        print(f"generate: {error}", file=sys.stderr)
-        sys.exit(2)
+FLAGS = (
+    flag("study"),
+    flag("run", "a key of evaluation.generate"),
+    flag("cell", "the label in the record"),
+    flag("seed", "the seed of the samples", type=int),
+    place("model", "model folder"),
+    place("trained", "the cell's folder; none for base", required=False),
+    place("data", "the task's corpus"),
+    place("out", "FILE.jsonl.gz"),
+    place("record", "FILE.json"),
+)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Complete the prompts."""
+    generate(
+        load(args.study),
+        args.run,
+        args.cell,
+        args.seed,
+        args.model,
+        args.trained,
+        args.data,
+        args.out,
+        args.record,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

@@ -22,10 +22,13 @@ from lora_ledger.common.errors import require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.corpora.store import load as load_examples
 from lora_ledger.records.atomic import new_folder
-from lora_ledger.records.record import digest_file, read_record, write_record
-from lora_ledger.scheduling.digests import code_digest
-from lora_ledger.study.file import StudyError, load
-from lora_ledger.study.schema import Setting
+from lora_ledger.records.record import identity
+from lora_ledger.scheduling.stage import Names, Stage, lean
+from lora_ledger.study.file import load
+from lora_ledger.study.schema import Setting, Study
+
+from ._main import flag, place
+from ._main import run as run_stage
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -125,6 +128,19 @@ def pack(
     return rows, counts
 
 
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """Regime, sequence length, validation examples, the tokens' roles."""
+    setting = study.settings[names["setting"]]
+    keys = {"regime", "sequence_length", "validation_examples"}
+    return {
+        **setting.model_dump(mode="json", include=keys, exclude_defaults=True),
+        "tokens": lean(study.model_entry().tokens),
+    }
+
+
+STAGE = Stage("prepare", ("the first",), reads)
+
+
 def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Path) -> None:
     """Write `out`; raises ValueError when nothing is left to train on."""
     with loading():
@@ -160,15 +176,12 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
             if split == "validation":
                 rows = rows[: setting.validation_examples]
             datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder / split))
-        write_record(
+        STAGE.record(
             folder / "record.json",
-            stage="prepare",
-            cell=setting_name,
-            inputs={
-                "data": read_record(data / "record.json").id,
-                "tokenizer": digest_file(model / "tokenizer.json"),
-            },
-            code=code_digest("stages.prepare"),
+            study,
+            {"setting": setting_name},
+            setting_name,
+            inputs={"data": identity(data), "model": identity(model)},
             settings={
                 **setting.model_dump(
                     mode="json",
@@ -180,20 +193,19 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="prepare", description=__doc__)
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--setting", required=True)
-    parser.add_argument("--model", required=True, type=Path)
-    parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path)
-    args = parser.parse_args()
-    try:
-        prepare(args.study, args.setting, args.model, args.data, args.out)
-    except (StudyError, ValueError, OSError) as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        sys.exit(2)
+FLAGS = (
+    flag("study"),
+    flag("setting"),
+    place("model", "model folder, for its tokenizer"),
+    place("data", "the corpus"),
+    place("out", "folder to write"),
+)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Pack the setting's data."""
+    prepare(args.study, args.setting, args.model, args.data, args.out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

@@ -21,8 +21,14 @@ from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
 from lora_ledger.records.atomic import csv_gz, write_bytes_atomic
-from lora_ledger.records.record import Record, identity, status_of, write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.records.record import Record, identity, status_of
+from lora_ledger.scheduling.stage import (
+    Names,
+    Stage,
+    asked_of_evaluation,
+    lean,
+    of_evaluation,
+)
 from lora_ledger.study import cells
 from lora_ledger.study.evaluation import LikelihoodTask, RetainText
 from lora_ledger.study.file import StudyError, load
@@ -166,6 +172,28 @@ def cross_entropy(values: Sequence[float], gold: int) -> float:
     return log(sum(exp(value - top) for value in values)) + top - values[gold]
 
 
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """Texts, tasks and their files, the tokens' roles."""
+    evaluation = study.evaluation
+    return {
+        "texts": {name: lean(text) for name, text in evaluation.texts.items()},
+        "choices": {
+            name: {**lean(choice), "digest": cells.task_of(study, name).digest}
+            for name, choice in evaluation.likelihood.items()
+        },
+        "tokens": lean(cells.tokens(study, names["cell"])),
+        **asked_of_evaluation(study),
+    }
+
+
+def machine(study: Study, names: Names) -> dict[str, Any]:
+    """What rounds otherwise: device, threads, and how much is computed at once."""
+    return {**of_evaluation(study, names), "batch_size": study.evaluation.batch_size}
+
+
+STAGE = Stage("retain", ("the first",), reads, machine, torch=True)
+
+
 def retain(
     study: Study,
     cell: str,
@@ -190,10 +218,8 @@ def retain(
         "texts": {name: what.model_dump(mode="json") for name, what in what_texts.items()},
         "choices": {name: _resolved(what) for name, what in what_choices.items()},
     }
+    names = {"cell": cell}
     common: dict[str, Any] = {
-        "stage": "retain",
-        "cell": cell,
-        "code": code_digest("stages.retain"),
         "inputs": {
             "model": identity(model_dir),
             **({"train": identity(trained)} if trained else {}),
@@ -203,7 +229,9 @@ def retain(
     }
     if status_of(trained) == "diverged":
         write_bytes_atomic(items, csv_gz(COLUMNS, []))
-        return write_record(out, **common, settings=settings, results={}, status="diverged")
+        return STAGE.record(
+            out, study, names, cell, **common, settings=settings, results={}, status="diverged"
+        )
 
     claim_device(study.compute.device)
     from lora_ledger.inference.build import language_model
@@ -220,8 +248,11 @@ def retain(
     write_bytes_atomic(
         items, csv_gz(COLUMNS, (row for _, rows in answered.values() for row in rows))
     )
-    return write_record(
+    return STAGE.record(
         out,
+        study,
+        names,
+        cell,
         **common,
         settings={
             **settings,

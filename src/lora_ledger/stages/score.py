@@ -25,11 +25,15 @@ from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import TaskInfo, describe
 from lora_ledger.records.atomic import csv_gz, write_bytes_atomic
-from lora_ledger.records.record import Record, digest_file, read_record, write_record
+from lora_ledger.records.record import Record, read_record
 from lora_ledger.sandbox.client import SandboxError
-from lora_ledger.scheduling.digests import code_digest
-from lora_ledger.study.file import StudyError, load
+from lora_ledger.scheduling.stage import Names, Stage, lean
+from lora_ledger.study import cells
+from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
+
+from ._main import flag, place
+from ._main import run as run_stage
 
 if TYPE_CHECKING:
     from lora_ledger.sandbox.client import Problem
@@ -210,6 +214,15 @@ def same_document(row: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         )
 
 
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """The run and its task file."""
+    run = study.evaluation.generate[names["run"]]
+    return {"run": lean(run, "diversity"), "task": cells.task_of(study, names["run"]).digest}
+
+
+STAGE = Stage("score", ("the first",), reads)
+
+
 def score(
     study: Study,
     run_name: str,
@@ -238,15 +251,12 @@ def score(
     columns = CODE_COLUMNS if info.executes_code else WORD_COLUMNS
     generated = read_record(generate_record)
     corpus_record = data / "record.json"
+    names = {"run": run_name, "cell": cell}
     common: dict[str, Any] = {
-        "stage": "score",
-        "cell": cell,
         "inputs": {
-            "generate": generated.id,
-            "generations": digest_file(generations),
-            **({"data": read_record(corpus_record).id} if corpus_record.is_file() else {}),
+            "generate": generated.input,
+            **({"data": read_record(corpus_record).input} if corpus_record.is_file() else {}),
         },
-        "code": code_digest("stages.score"),
         "settings": {
             "run": run_name,
             "task": asdict(info),
@@ -256,7 +266,7 @@ def score(
     }
     if generated.status == "diverged":
         write_bytes_atomic(items, csv_gz(columns, []))
-        return write_record(out, **common, results={}, status="diverged")
+        return STAGE.record(out, study, names, cell, **common, results={}, status="diverged")
     started = time.perf_counter()
     rows = read_generations(generations)
     problems: list[int] = generated.results["problems"]
@@ -278,44 +288,46 @@ def score(
     kept = {
         key: generated.results[key] for key in ("problems", "ids", "groups", "samples", "companion")
     }
-    return write_record(
+    return STAGE.record(
         out,
+        study,
+        names,
+        cell,
         **common,
         results={**kept, **results},
         run={"score_seconds": round(time.perf_counter() - started, 2), "sandbox": ran},
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="score", description=__doc__)
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--run", required=True, help="a key of evaluation.generate")
-    parser.add_argument("--cell", required=True, help="the label in the record")
-    parser.add_argument("--generations", required=True, type=Path, help="FILE.jsonl.gz")
-    parser.add_argument("--record", required=True, type=Path, help="the record of generate")
-    parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path, help="FILE.json")
-    parser.add_argument("--items", required=True, type=Path, help="FILE.csv.gz")
-    parser.add_argument("--jobs", type=int, default=1, help="confined processes at once")
-    args = parser.parse_args()
+FLAGS = (
+    flag("study"),
+    flag("run", "a key of evaluation.generate"),
+    flag("cell", "the label in the record"),
+    place("generations", "FILE.jsonl.gz"),
+    place("record", "the record of generate"),
+    place("data", "the task's corpus"),
+    place("out", "FILE.json"),
+    place("items", "FILE.csv.gz"),
+    flag("jobs", "confined processes at once", type=int, default=1, required=False),
+)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Score the generations."""
     # So that judges are ended and the sandbox's folder goes, as at any other end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        score(
-            load(args.study),
-            args.run,
-            args.cell,
-            args.generations,
-            args.record,
-            args.data,
-            args.out,
-            args.items,
-            args.jobs,
-        )
-    except (StudyError, KeyProblem, SandboxError, ValueError, FileNotFoundError) as error:
-        print(f"score: {error}", file=sys.stderr)
-        sys.exit(2)
+    score(
+        load(args.study),
+        args.run,
+        args.cell,
+        args.generations,
+        args.record,
+        args.data,
+        args.out,
+        args.items,
+        args.jobs,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main, expected=SandboxError))

@@ -14,8 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger.common.errors import KeyProblem
-from lora_ledger.records.record import Record, read_record, write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.records.record import Record, read_record
+from lora_ledger.scheduling.stage import Names, Stage
+from lora_ledger.study.schema import Study
+
+from ._main import flag, place
+from ._main import run as run_stage
+
+
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """The grid."""
+    return {"rates": study.rates_of(names["setting"], names["method"])}
+
+
+STAGE = Stage("select", ("the first",), reads)
 
 
 def choose(losses: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -60,12 +72,12 @@ def select(tuned: Sequence[Path], setting: str, method: str, out: Path) -> Recor
         )
         for _, record in records
     ]
-    return write_record(
+    return STAGE.record(
         out,
-        stage="select",
-        cell=f"{setting}/{method}",
-        inputs={path.name: record.id for path, record in records},
-        code=code_digest("stages.select"),
+        None,
+        {"setting": setting, "method": method},
+        f"{setting}/{method}",
+        inputs={path.stem: record.input for path, record in records},
         settings={"setting": setting, "method": method},
         results=choose(losses),
     )
@@ -80,24 +92,21 @@ def nats_per_token(results: Mapping[str, Any]) -> float:
     return float(math.fsum(end) / tokens)
 
 
-def main() -> int:
-    """Command line; 2 for records that do not belong together."""
-    parser = argparse.ArgumentParser(prog="select", description="Choose a rate.")
-    parser.add_argument("--setting", required=True)
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--tuned", required=True, nargs="+", type=Path, help="records of tune")
-    parser.add_argument("--out", required=True, type=Path, help="record to write")
-    args = parser.parse_args()
-    try:
-        record = select(args.tuned, args.setting, args.method, args.out)
-    except (KeyProblem, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+FLAGS = (
+    flag("setting"),
+    flag("method"),
+    place("tuned", "records of tune", nargs="+"),
+    place("out", "record to write"),
+)
+
+
+def main(args: argparse.Namespace) -> str:
+    """Say the rate that was chosen."""
+    record = select(args.tuned, args.setting, args.method, args.out)
     rate = record.results["learning_rate"]
     edge = ", on the grid's edge" if record.results["on_edge"] else ""
-    print(f"{record.cell}: " + (f"{rate:g}{edge}" if rate else "every rate diverged"))
-    return 0
+    return f"{record.cell}: " + (f"{rate:g}{edge}" if rate else "every rate diverged")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_stage(STAGE, __doc__, FLAGS, main))

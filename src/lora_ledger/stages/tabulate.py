@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger.records.atomic import write_text_atomic
-from lora_ledger.records.record import write_record
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.scheduling.stage import Stage, every_method, of_the_whole
 from lora_ledger.study.schema import Study
 from lora_ledger.tables.cost import cost
 from lora_ledger.tables.diversity import diversity
@@ -29,6 +28,9 @@ from lora_ledger.tables.retention import texts
 
 WRITERS = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}
 KINDS = ("train", "retain", "score", "diversity", "select", "contaminate")
+
+
+STAGE = Stage("tabulate", ("the first",), of_the_whole, modules=every_method)
 
 
 def header(study: Study) -> tuple[str, ...]:
@@ -137,12 +139,12 @@ def run(evidence: Evidence, out: Path) -> list[Table]:
     study = evidence.study
     shown = {table.name: as_json(table) for table in made}
     costs = shown.pop("cost")
-    write_record(
+    STAGE.record(
         out / "record.json",
-        stage="tabulate",
-        cell="all",
+        study,
+        {},
+        "all",
         inputs=evidence.ids(),
-        code=code_digest("stages.tabulate"),
         settings={
             "study": study.name,
             "title": study.title,

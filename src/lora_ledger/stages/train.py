@@ -1,9 +1,8 @@
-"""Train one cell: a setting, a method, a budget and a seed.
+"""Stage `train`: one cell, that is a setting, a method, a budget and a seed.
 
 In: a model folder, packed data, and the learning rate (the study's own, or a `select` record's).
-Out, in one folder: `adapter/` or `model/`, `probe.safetensors` (token ids and the logits that the
-trained weights give for them, in fp32) and, last, `record.json`. A cell that diverges has a record
-only. It evaluates nothing but the validation loss.
+Out, in one folder: `adapter/` or `model/`, `probe.safetensors` and, last, `record.json`. A cell
+that diverges has a record only. It evaluates nothing but the validation loss.
 """
 
 from __future__ import annotations
@@ -15,62 +14,48 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger.common.devices import claim_device
-from lora_ledger.common.errors import KeyProblem
-from lora_ledger.methods import Method
-from lora_ledger.records.atomic import new_file, new_folder
-from lora_ledger.records.record import Record, digest_file, digest_json, read_record, write_record
-from lora_ledger.scheduling.digests import code_digest
-from lora_ledger.study.file import StudyError, load
+from lora_ledger.common.errors import KeyProblem, require
+from lora_ledger.records.record import Record, digest_json, read_record
+from lora_ledger.scheduling.stage import (
+    Names,
+    Stage,
+    asked_of_training,
+    code_of_all_methods,
+    method_module,
+    of_evaluation,
+)
+from lora_ledger.study.file import load
+from lora_ledger.study.rates import given_rate, selected_rate
 from lora_ledger.study.schema import Study
-from lora_ledger.training.batching import Example
-from lora_ledger.training.run import Job, inputs_of, require_name, settings_of
-from lora_ledger.training.run import train as run_training
+from lora_ledger.study.training_inputs import decides
 
-PROBE = "probe.safetensors"
-PROBE_EXAMPLES, PROBE_LENGTH, PROBE_POSITIONS = 2, 64, 4
+from ._main import flag, place, run
 
 
-def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Record:
-    """Train and save a cell; returns its record, the one that is there if it fits already."""
-    cell = f"{job.setting}/{job.method}/{job.budget}/s{job.seed}"
-    method = study.methods[job.method]
-    inputs = inputs_of(job)
-    if select is not None:
-        inputs["select"] = read_record(select).id
-    settings = settings_of(study, job)
-    code = code_digest("stages.train", (method.module(),))
-    there = _present(method, out, settings, inputs, code)
-    if there is not None:
-        shutil.rmtree(job.work, ignore_errors=True)
-        return there
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("record.json", PROBE):
-        (out / name).unlink(missing_ok=True)
-    for name in ("adapter", "model"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for left in out.glob(".saving-*"):
-        shutil.rmtree(left)
-    fingerprint = digest_json({"inputs": inputs, "settings": settings, "code": code})
-    claim_device(study.compute.device)
-    outcome = run_training(study, job, fingerprint)
-    results = outcome.results
-    if outcome.diverged:
-        results["weights"] = None
-    else:
-        results["weights"] = _save(study, job, out, outcome.model, outcome.validation)
-    record = write_record(
-        out / "record.json",
-        stage="train",
-        cell=cell,
-        inputs=inputs,
-        code=code,
-        settings=settings,
-        results=results,
-        run=outcome.run,
-        status="diverged" if outcome.diverged else "complete",
-    )
-    shutil.rmtree(job.work, ignore_errors=True)
-    return record
+def reads(study: Study, names: Names) -> dict[str, Any]:
+    """What decides the weights; the rate as `names` has it where it was selected."""
+    setting, method = names["setting"], names["method"]
+    rate = float(names["rate"]) if "rate" in names else given_rate(study, setting, method)
+    return {
+        **decides(study, setting, method, names["budget"], int(names["seed"]), rate),
+        **asked_of_training(study),
+    }
+
+
+STAGE = Stage("train", ("the first",), reads, of_evaluation, modules=method_module, torch=True)
+FLAGS = (
+    flag("study"),
+    flag("setting"),
+    flag("method"),
+    flag("budget"),
+    flag("seed", type=int),
+    place("model", "model folder"),
+    place("data", "packed data of the setting"),
+    place("select", "select record that holds the learning rate", required=False),
+    place("work", "checkpoints; removed at the end"),
+    place("starts", "folder that the study's runs share", required=False),
+    place("out", "folder of the cell"),
+)
 
 
 def rate_of(study: Study, setting: str, method: str, select: Path | None) -> float | None:
@@ -79,47 +64,105 @@ def rate_of(study: Study, setting: str, method: str, select: Path | None) -> flo
     None when every rate that could have been selected diverged. Raises KeyProblem when there is a
     choice and no record that makes it.
     """
-    at = study.methods[method].reference()
-    own = study.rates_of(setting, method)
     if select is not None:
         rate = read_record(select).results.get("learning_rate")
-        return None if rate is None else float(rate) * (at[0] if at and not own else 1.0)
-    if not own and at:
-        own = tuple(at[0] * rate for rate in study.rates_of(setting, at[1]))
-    if len(own) != 1:
+        return None if rate is None else selected_rate(study, setting, method, float(rate))
+    given = given_rate(study, setting, method)
+    if given is None:
+        rates = len(study.rates_of(setting, method))
         raise KeyProblem(
-            "--select", None, f"the select record of {setting}/{method}, as it has {len(own)} rates"
+            "--select", None, f"the select record of {setting}/{method}, as it has {rates} rates"
         )
-    return own[0]
+    return given
 
 
-def write_without_rate(cell: str, select: Path, out: Path) -> Record:
+def train(args: argparse.Namespace) -> str:
+    """Train and save the cell, unless the same run has left it whole; says what became of it."""
+    from lora_ledger.training import saving
+    from lora_ledger.training.run import Job, inputs_of, settings_of
+    from lora_ledger.training.run import train as run_training
+
+    study = load(args.study)
+    require("--setting", args.setting, study.settings, "one of")
+    require("--method", args.method, study.methods, "one of")
+    require("--budget", args.budget, study.budgets, "one of")
+    names = {key: str(getattr(args, key)) for key in ("setting", "method", "budget", "seed")}
+    cell = f"{args.setting}/{args.method}/{args.budget}/s{args.seed}"
+    chosen = {"select": read_record(args.select).input.model_dump()} if args.select else {}
+    rate = rate_of(study, args.setting, args.method, args.select)
+    if rate is None:
+        saving.clear(args.out)
+        _diverged_before(study, names, cell, chosen, args.out)
+        return f"{cell}: diverged at every rate that was tried; nothing to train"
+    code = STAGE.code(study, names)
+    job = Job(
+        setting=args.setting,
+        method=args.method,
+        budget=args.budget,
+        seed=args.seed,
+        rate=rate,
+        model=args.model,
+        data=args.data,
+        work=args.work,
+        starts=args.starts,
+        code=code_of_all_methods(study),
+    )
+    inputs, settings = inputs_of(job), settings_of(study, job)
+    plain = {name: one.model_dump() for name, one in inputs.items()}
+    there = _present(args.out, study.methods[args.method].artefact, settings, plain, code)
+    if there is not None:
+        shutil.rmtree(args.work, ignore_errors=True)
+        return f"{cell}: {there.status}, as it was"
+    saving.clear(args.out)
+    fingerprint = digest_json({"inputs": plain, "settings": settings, "code": code})
+    claim_device(study.compute.device)
+    outcome = run_training(study, job, fingerprint)
+    weights = None
+    if not outcome.diverged:
+        weights = saving.save(study, job, args.out, outcome.model, outcome.validation)
+    record = STAGE.record(
+        args.out / "record.json",
+        study,
+        names,
+        cell,
+        inputs=inputs,
+        settings=settings,
+        results={**outcome.results, "weights": weights},
+        run={**outcome.run, **chosen},
+        status="diverged" if outcome.diverged else "complete",
+        resolved={"rate": repr(rate)},
+    )
+    shutil.rmtree(args.work, ignore_errors=True)
+    return f"{cell}: {record.status} after {record.results['steps']} steps"
+
+
+def _diverged_before(
+    study: Study, names: Names, cell: str, chosen: dict[str, Any], out: Path
+) -> None:
     """The record of a cell whose rates all diverged when they were tried."""
-    return write_record(
+    STAGE.record(
         out / "record.json",
-        stage="train",
-        cell=cell,
-        inputs={"select": read_record(select).id},
-        code=code_digest("stages.train"),
+        study,
+        names,
+        cell,
+        inputs={},
         settings={"learning_rate": None},
         results={"steps": 0},
+        run=chosen,
         status="diverged",
     )
 
 
 def _present(
-    method: Method,
-    out: Path,
-    settings: dict[str, Any],
-    inputs: dict[str, str],
-    code: str,
+    out: Path, artefact: str, settings: dict[str, Any], inputs: dict[str, Any], code: str
 ) -> Record | None:
     """The record of the same run, if one is there together with its weights."""
     if not (out / "record.json").is_file():
         return None
     record = read_record(out / "record.json")
-    whole = record.status == "diverged" or (out / method.artefact).is_dir()
-    same = (record.science.settings, record.science.inputs, record.science.code) == (
+    whole = record.status == "diverged" or (out / artefact).is_dir()
+    told = {name: one.model_dump() for name, one in record.science.inputs.items()}
+    same = (record.science.settings, told, record.run.get("code_digest")) == (
         settings,
         inputs,
         code,
@@ -127,80 +170,5 @@ def _present(
     return record if same and whole else None
 
 
-def _save(
-    study: Study, job: Job, out: Path, model: Any, validation: list[Example]
-) -> dict[str, Any]:
-    """Write probe and weights; the folder of weights appears whole or not at all."""
-    method = study.methods[job.method]
-    with new_folder(out / method.artefact) as folder:
-        weights = method.save(model, folder, study.model, job.model)
-        described = {"sha256": digest_file(weights), "bytes": weights.stat().st_size}
-        if validation:
-            with new_file(out / PROBE) as probe:
-                _write_probe(model, validation, probe)
-    return described
-
-
-def _write_probe(model: Any, validation: list[Example], path: Path) -> None:
-    """The first validation examples, cut to equal length, and logits of their last positions."""
-    import torch
-    from safetensors.torch import save_file
-
-    chosen = validation[:PROBE_EXAMPLES]
-    length = min(PROBE_LENGTH, *(len(example.input_ids) for example in chosen), PROBE_LENGTH)
-    ids = torch.tensor([example.input_ids[:length] for example in chosen])
-    model.eval()
-    with torch.no_grad():
-        logits = model(input_ids=ids.to(next(model.parameters()).device)).logits
-    save_file(
-        {"input_ids": ids, "logits": logits[:, -PROBE_POSITIONS:].float().cpu().contiguous()}, path
-    )
-
-
-def main() -> int:
-    """Command line; 2 for a study or a path that cannot be used."""
-    parser = argparse.ArgumentParser(prog="train", description="Train one cell.")
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--setting", required=True)
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--budget", required=True)
-    parser.add_argument("--seed", required=True, type=int)
-    parser.add_argument("--model", required=True, type=Path, help="model folder")
-    parser.add_argument("--data", required=True, type=Path, help="packed data of the setting")
-    parser.add_argument("--select", type=Path, help="select record that holds the learning rate")
-    parser.add_argument("--work", required=True, type=Path, help="checkpoints; removed at the end")
-    parser.add_argument("--starts", type=Path, help="folder that the study's runs share")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the cell")
-    args = parser.parse_args()
-    try:
-        study = load(args.study)
-        require_name("setting", args.setting, study.settings)
-        require_name("method", args.method, study.methods)
-        require_name("budget", args.budget, study.budgets)
-        rate = rate_of(study, args.setting, args.method, args.select)
-        if rate is None:
-            label = f"{args.setting}/{args.method}/{args.budget}/s{args.seed}"
-            write_without_rate(label, args.select, args.out)
-            print(f"{label}: diverged at every rate that was tried; nothing to train")
-            return 0
-        job = Job(
-            args.setting,
-            args.method,
-            args.budget,
-            args.seed,
-            rate,
-            args.model,
-            args.data,
-            args.work,
-            args.starts,
-        )
-        record = train(study, job, args.out, args.select)
-    except (StudyError, KeyProblem, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{record.cell}: {record.status} after {record.results['steps']} steps")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(STAGE, __doc__, FLAGS, train))

@@ -46,3 +46,19 @@ def all_tuned(study: Study) -> list[tuple[str, str]]:
             if chosen:
                 wanted[chosen] = None
     return list(wanted)
+
+
+def given_rate(study: Study, setting: str, method: str) -> float | None:
+    """The one rate that the study gives, times the factor of `at`; None where it is selected."""
+    own = study.rates_of(setting, method)
+    factor, other = study.methods[method].reference() or (1.0, method)
+    if not own:
+        own = tuple(factor * rate for rate in study.rates_of(setting, other))
+    return own[0] if len(own) == 1 else None
+
+
+def selected_rate(study: Study, setting: str, method: str, selected: float) -> float:
+    """A method's rate where this one was selected: the same, or another's times the factor."""
+    reference = study.methods[method].reference()
+    follows = reference is not None and not study.rates_of(setting, method)
+    return selected * reference[0] if reference is not None and follows else selected

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_ledger.common.errors import nearest
-from lora_ledger.records.record import Record, read_record
+from lora_ledger.records.record import Input, Record, read_record
 from lora_ledger.study.cells import OTHER, Cell, cells, labels
 from lora_ledger.study.schema import Study
 
@@ -58,17 +58,17 @@ class Evidence:
     def diverged(self, label: str) -> bool:
         return label in self.train and self.train[label].status == "diverged"
 
-    def ids(self) -> dict[str, str]:
-        """The id of every record, for the inputs of what is made from them."""
-        found = {f"train/{label}": record.id for label, record in self.train.items()}
-        found |= {f"retain/{label}": record.id for label, record in self.retain.items()}
+    def ids(self) -> dict[str, Input]:
+        """Both hashes of every record, for the inputs of what is made from them."""
+        found = {f"train/{label}": record.input for label, record in self.train.items()}
+        found |= {f"retain/{label}": record.input for label, record in self.retain.items()}
         for stage, records in (
             ("score", self.score),
             ("diversity", self.diversity),
             ("select", self.select),
             ("contaminate", self.contaminate),
         ):
-            found |= {f"{stage}/{a}/{b}": record.id for (a, b), record in records.items()}
+            found |= {f"{stage}/{a}/{b}": record.input for (a, b), record in records.items()}
         return found
 
 

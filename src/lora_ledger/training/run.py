@@ -11,18 +11,16 @@ import gc
 import json
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.common.errors import KeyProblem
 from lora_ledger.common.startup import loading
 from lora_ledger.compute.cuda import liger
 from lora_ledger.compute.device import resolve
-from lora_ledger.records.record import digest_json, identity, peak_memory_bytes
-from lora_ledger.scheduling.digests import code_digest
+from lora_ledger.records.host import peak_memory_bytes
+from lora_ledger.records.record import Input, digest_json, identity
 from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 
@@ -43,6 +41,8 @@ class Job:
     work: Path
     starts: Path | None = None
     """A folder that the runs of a study share, for what is the same before each of them."""
+    code: str = ""
+    """The digest of the code that runs, which decides what may be shared."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def settings_of(study: Study, job: Job) -> dict[str, Any]:
     }
 
 
-def inputs_of(job: Job) -> dict[str, str]:
-    """Digests of the model and of the packed data."""
+def inputs_of(job: Job) -> dict[str, Input]:
+    """Both hashes of the model and of the packed data."""
     return {"model": identity(job.model), "packed": identity(job.data)}
 
 
@@ -176,7 +176,7 @@ def _start(study: Study, job: Job) -> Path | None:
         return None
     settings = settings_of(study, job)
     known = {
-        "inputs": inputs_of(job),
+        "inputs": {name: one.id for name, one in inputs_of(job).items()},
         "validation": settings["setting"]["validation_examples"],
         # Another processor may round otherwise.
         "where": [
@@ -185,10 +185,7 @@ def _start(study: Study, job: Job) -> Path | None:
             resolve(study.compute),
             settings["backend"],
         ],
-        "code": code_digest(
-            "stages.train",
-            tuple(sorted({one.module() for one in study.methods.values()})),
-        ),
+        "code": job.code,
         "versions": [
             *(version(name) for name in ("torch", "transformers", "peft")),
             settings.get("kernels"),
@@ -205,26 +202,3 @@ def torch_setup(threads: int, device: str) -> None:
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def require_name(key: str, found: str, known: Mapping[str, object]) -> None:
-    """Refuse a name on the command line that the study lacks."""
-    if found not in known:
-        raise KeyProblem(f"--{key}", found, f"one of {', '.join(known)}")
-
-
-def budget_for_tuning(study: Study, setting: str) -> str:
-    """The budget at which the rates of a setting are tried."""
-    return study.settings[setting].tuning_budget or study.budgets_of(setting)[0]
-
-
-__all__ = [
-    "Job",
-    "Outcome",
-    "budget_for_tuning",
-    "inputs_of",
-    "require_name",
-    "settings_of",
-    "torch_setup",
-    "train",
-]

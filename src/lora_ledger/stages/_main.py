@@ -1,0 +1,55 @@
+"""The command line that every stage has: flags in, one call, one line out; errors for people.
+
+In: a stage, its flags, and the function that does its work. Out: the process's exit: 0, or 2 after
+one line on standard error that says what is wrong. A traceback is a fault of the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_ledger.data.sources.cache import SourceError
+from lora_ledger.scheduling.stage import Stage
+
+EXPECTED = (ValueError, OSError, SourceError)
+"""What a wrong study, path or file raises; a stage adds what else its work may."""
+
+
+def flag(name: str, help: str = "", **more: Any) -> tuple[str, dict[str, Any]]:
+    """A flag that must be given, a text unless `type` or `nargs` says otherwise."""
+    return f"--{name}", {"required": True, "help": help, **more}
+
+
+def place(name: str, help: str = "", **more: Any) -> tuple[str, dict[str, Any]]:
+    """A flag that names a file or folder."""
+    return flag(name, help, type=Path, **more)
+
+
+def run(
+    stage: Stage,
+    description: str | None,
+    flags: Sequence[tuple[str, dict[str, Any]]],
+    work: Callable[[argparse.Namespace], str | None],
+    argv: Sequence[str] | None = None,
+    expected: type[Exception] | None = None,
+) -> int:
+    """Parse the flags and do the work; what it returns is printed. `expected`: its own errors."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m lora_ledger.stages.{stage.name}", description=description
+    )
+    for name, settings in flags:
+        parser.add_argument(name, **settings)
+    args = parser.parse_args(argv)
+    caught: tuple[type[Exception], ...] = (*EXPECTED, *([expected] if expected else []))
+    try:
+        said = work(args)
+    except caught as error:
+        print(f"{stage.name}: {error}", file=sys.stderr)
+        return 2
+    if said:
+        print(said)
+    return 0
