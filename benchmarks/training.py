@@ -144,7 +144,7 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
         trainer.add_callback(Clock())
         trainer.train()
     if name in OURS:
-        losses = [loss for _, _, loss in trainer.progress.loss_curve]
+        losses = [loss for _, _, loss in trainer.curves.loss]
     else:
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
@@ -158,13 +158,17 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
 def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work: Path) -> Any:
     from lora_ledger.study.schema import Optimiser, Schedule
-    from lora_ledger.training.batching import Plan
-    from lora_ledger.training.loop import CellTrainer, Progress, Run
+    from lora_ledger.training.batching import Order
+    from lora_ledger.training.curves import Curves
+    from lora_ledger.training.loop import CellTrainer, Run
+    from lora_ledger.training.regimes import regime
 
     order = [tuple(range(i, i + batch)) for i in range(0, len(examples), batch)]
     tokens = tuple(sum(examples[i].loss_tokens for i in indices) for indices in order)
     run = Run(
-        plan=Plan(tuple((indices,) for indices in order), tokens),
+        # What packs differs between regimes; what trains does not.
+        regime=regime("cpt"),
+        order=Order(tuple((indices,) for indices in order), tokens),
         train=examples,
         validation=[],
         optimiser=Optimiser(),
@@ -183,7 +187,7 @@ def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work:
         work=work,
         fingerprint="",
     )
-    return CellTrainer(model, run, Progress())
+    return CellTrainer(model, run, Curves())
 
 
 def peer(name: str, model: Any, examples: list[Any], batch: int, work: str) -> Any:

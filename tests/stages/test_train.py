@@ -19,7 +19,7 @@ from lora_ledger.stages.select import choose, select
 from lora_ledger.stages.train import rate_of, train
 from lora_ledger.stages.tune import job_of, tune
 from lora_ledger.study.schema import Study
-from lora_ledger.training import loop
+from lora_ledger.training import loss
 from tiny_study import STUDY
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -150,13 +150,13 @@ def test_what_is_the_same_before_all_cells_is_measured_once(
     methods = {name: kind | {"learning_rates": [3e-3]} for name, kind in kinds.items()}
     study = Study.model_validate(STUDY | {"methods": methods})
     passes: list[int] = []
-    whole = loop.nats_of_examples
+    whole = loss.nats_of_examples
 
     def counted(*arguments: Any) -> list[float]:
         passes.append(1)
         return whole(*arguments)
 
-    monkeypatch.setattr(loop, "nats_of_examples", counted)
+    monkeypatch.setattr(loss, "nats_of_examples", counted)
     found = {}
     for shared in (None, tmp_path / "starts"):
         for name in methods:
@@ -225,6 +225,12 @@ def test_the_edge_of_a_grid() -> None:
     assert choose([(1e-4, math.inf), (1e-3, 2.0), (1e-2, math.inf)])["on_edge"] is False
     everything = choose([(1e-4, math.inf), (1e-3, math.inf)])
     assert (everything["learning_rate"], everything["on_edge"]) == (None, True)
+    # Where more is better, the other end of the same curve.
+    assert choose([(1e-3, 2.0), (1e-2, 2.5), (1e-1, math.inf)], "higher") == {
+        "curve": [[1e-3, 2.0], [1e-2, 2.5], [1e-1, None]],
+        "learning_rate": 1e-2,
+        "on_edge": False,
+    }
     # Of two equally good rates the lower one.
     assert choose([(3.0, 1.0), (2.0, 1.0), (1.0, 2.0)])["learning_rate"] == 2.0
 

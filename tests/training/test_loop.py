@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from lora_ledger.study.schema import Study
 from lora_ledger.training import batching, run
-from lora_ledger.training.loop import CellTrainer, has_diverged, validation_steps
+from lora_ledger.training.loop import CellTrainer
 from tiny_study import STUDY
 
 
@@ -138,26 +137,6 @@ def test_a_rate_that_is_too_high_diverges(study: Study, job: Any) -> None:
     assert outcome.results["steps"] < 5
     assert outcome.results["validation"]["end"] == []
     assert len(outcome.results["loss_curve"]) == outcome.results["steps"]
-
-
-def test_what_counts_as_divergence() -> None:
-    calm = [(i, 10 * i, 2.0) for i in range(1, 11)]
-    assert not has_diverged(calm, 1000)
-    assert has_diverged([*calm, (11, 110, math.nan)], 1000)
-    assert has_diverged([(1, 10, math.inf)], 1000)
-    high = [(i, 10 * i, 4.1) for i in range(11, 16)]
-    assert not has_diverged([*calm, *high[:4]], 1000)
-    assert has_diverged([*calm, *high], 1000)
-    # Twice the start is not above it, and one step below ends the stretch.
-    assert not has_diverged([*calm, *[(i, t, 4.0) for i, t, _ in high]], 1000)
-    assert not has_diverged([*calm, *high[:2], (13, 130, 3.9), *high[3:]], 1000)
-
-
-def test_validation_steps() -> None:
-    assert validation_steps(9, 2) == {3, 6}
-    assert validation_steps(1, 2) == frozenset()
-    assert validation_steps(2, 2) == {1}
-    assert validation_steps(100, 0) == frozenset()
 
 
 def test_settings_hold_what_decides_the_numbers(study: Study, job: Any) -> None:

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from lora_ledger.study.schema import Schedule
-from lora_ledger.training.schedules import multiplier
+from lora_ledger.training.schedules import cooldown_steps, multiplier, warmup_steps
 
 
 def library(scheduler_of: object, steps: int, **settings: object) -> list[float]:
@@ -73,3 +73,15 @@ def test_shares_are_of_the_run() -> None:
 def test_short_runs_have_no_warm_up() -> None:
     assert multiplier(Schedule(name="cosine", warmup=0.1), 0, 3) == 1
     assert [multiplier(Schedule(name="constant", warmup=0), s, 3) for s in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "steps"),
+    [(0.29, 100, 29), (0.57, 100, 57), (0.1, 30, 3), (0.1, 29, 2), (1.0, 7, 7), (0.07, 300, 21)],
+)
+def test_a_share_of_the_steps_is_the_decimal_that_is_written(
+    share: float, total: int, steps: int
+) -> None:
+    """0.29 of 100 is 29, whose product in binary is 28.999999999999996."""
+    assert warmup_steps(Schedule(warmup=share), total) == steps
+    assert cooldown_steps(Schedule(warmup=0, cooldown=share), total) == steps

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lora_ledger.records.record import Input, Record, digest_json, write_record
 from lora_ledger.study.schema import Study
+from lora_ledger.training.regimes import regime
 
 from .digests import code_digest
 
@@ -145,13 +146,20 @@ def asked_of_training(study: Study) -> dict[str, Any]:
 
 
 def code_of_all_methods(study: Study) -> str:
-    """The digest of training's code with every method of the study: what its cells may share."""
-    return code_digest("stages.train", *every_method(study, {}))
+    """The digest of training's code with every method and regime of the study: what its cells may
+    share."""
+    regimes = {regime(setting.regime).module() for setting in study.settings.values()}
+    return code_digest("stages.train", *every_method(study, {}), *sorted(regimes))
 
 
-def method_module(study: Study, names: Names) -> tuple[str, ...]:
-    """The file of the job's method."""
-    return (study.methods[names["method"]].module(),)
+def regime_module(study: Study, names: Names) -> tuple[str, ...]:
+    """The file of the regime of the job's setting."""
+    return (regime(study.settings[names["setting"]].regime).module(),)
+
+
+def training_modules(study: Study, names: Names) -> tuple[str, ...]:
+    """The files of the job's method and of its setting's regime."""
+    return (study.methods[names["method"]].module(), *regime_module(study, names))
 
 
 def every_method(study: Study, names: Names) -> tuple[str, ...]:

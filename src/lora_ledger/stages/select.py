@@ -1,4 +1,4 @@
-"""Choose the learning rate of a method in a setting: the lowest final validation loss.
+"""Choose the learning rate of a method in a setting: the best final validation.
 
 In: the records of `tune`. Out: one record with the whole curve, the rate, and whether it lies on
 the grid's edge, where it is not known to be an optimum. It trains nothing and needs no torch.
@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import Record, read_record
@@ -30,16 +30,20 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
 STAGE = Stage("select", ("the first",), reads)
 
 
-def choose(losses: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """The results of a select record from (rate, nats per token) pairs, +∞ where it diverged.
+def choose(
+    tried: Sequence[tuple[float, float]], better: Literal["lower", "higher"] = "lower"
+) -> dict[str, Any]:
+    """The results of a select record from (rate, mean validation) pairs, ±∞ where it diverged.
 
-    `learning_rate` is None when all diverged. The lower of two equally good rates is taken.
+    `better` says which way a validation is the better one. `learning_rate` is None when all
+    diverged. The lower of two equally good rates is taken.
     """
-    curve = sorted(losses)
-    finite = [loss for _, loss in curve if math.isfinite(loss)]
-    best = min(range(len(curve)), key=lambda i: curve[i][1]) if finite else None
+    curve = sorted(tried)
+    sign = 1 if better == "lower" else -1
+    finite = [i for i, (_, value) in enumerate(curve) if math.isfinite(value)]
+    best = min(finite, key=lambda i: sign * curve[i][1], default=None)
     return {
-        "curve": [[rate, loss if math.isfinite(loss) else None] for rate, loss in curve],
+        "curve": [[rate, value if math.isfinite(value) else None] for rate, value in curve],
         "learning_rate": None if best is None else curve[best][0],
         "on_edge": best is None or best in (0, len(curve) - 1),
     }
@@ -65,10 +69,13 @@ def select(tuned: Sequence[Path], setting: str, method: str, out: Path) -> Recor
             raise KeyProblem(
                 str(path), "other settings", f"those of {tuned[0]}; delete both and tune again"
             )
-    losses = [
+    ways = {record.results["validation"]["better"] for _, record in records}
+    if len(ways) > 1:
+        raise KeyProblem("--tuned", sorted(ways), "records whose validation has one better way")
+    tried = [
         (
             float(record.science.settings["learning_rate"]),
-            math.inf if record.status == "diverged" else nats_per_token(record.results),
+            math.inf if record.status == "diverged" else per_token(record.results),
         )
         for _, record in records
     ]
@@ -79,12 +86,12 @@ def select(tuned: Sequence[Path], setting: str, method: str, out: Path) -> Recor
         f"{setting}/{method}",
         inputs={path.stem: record.input for path, record in records},
         settings={"setting": setting, "method": method},
-        results=choose(losses),
+        results=choose(tried, ways.pop()),
     )
 
 
-def nats_per_token(results: Mapping[str, Any]) -> float:
-    """The final validation loss of a record's results; +∞ where it is missing or not finite."""
+def per_token(results: Mapping[str, Any]) -> float:
+    """The final validation of a record's results; +∞ where it is missing or not finite."""
     validation = results.get("validation") or {}
     end, tokens = validation.get("end") or [], sum(validation.get("tokens") or [])
     if not end or not tokens or any(value is None for value in end):

@@ -21,8 +21,8 @@ from lora_ledger.scheduling.stage import (
     Stage,
     asked_of_training,
     code_of_all_methods,
-    method_module,
     of_evaluation,
+    training_modules,
 )
 from lora_ledger.study.file import load
 from lora_ledger.study.rates import given_rate, selected_rate
@@ -42,7 +42,7 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     }
 
 
-STAGE = Stage("train", ("the first",), reads, of_evaluation, modules=method_module, torch=True)
+STAGE = Stage("train", ("the first",), reads, of_evaluation, modules=training_modules, torch=True)
 FLAGS = (
     flag("study"),
     flag("setting"),

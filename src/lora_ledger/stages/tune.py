@@ -19,8 +19,8 @@ from lora_ledger.scheduling.stage import (
     Stage,
     asked_of_training,
     code_of_all_methods,
-    method_module,
     of_evaluation,
+    training_modules,
 )
 from lora_ledger.study.file import load
 from lora_ledger.study.rates import written
@@ -45,7 +45,7 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     }
 
 
-STAGE = Stage("tune", ("the first",), reads, of_evaluation, modules=method_module, torch=True)
+STAGE = Stage("tune", ("the first",), reads, of_evaluation, modules=training_modules, torch=True)
 FLAGS = (
     flag("study"),
     flag("setting"),

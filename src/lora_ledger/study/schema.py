@@ -26,6 +26,7 @@ from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.methods import Method
 
 from .evaluation import Evaluation, Name
+from .regimes import REGIMES, UNITS, RegimeName
 
 RESERVED_NAMES = ("pinned", "published", "running")
 RESERVED_SETTINGS = ("base", "other", "derived", "trunk", "sequence", "random")
@@ -105,22 +106,26 @@ class Budget(Frozen):
 
     @model_validator(mode="after")
     def _one(self) -> Budget:
-        given = [unit for unit in Budget.model_fields if getattr(self, unit) is not None]
+        given = [unit for unit in UNITS if getattr(self, unit) is not None]
         if len(given) != 1:
-            units = list(Budget.model_fields)
             raise KeyProblem(
                 given[0] if given else "tokens",
                 " and ".join(given) or None,
-                f"one of {_either(units)}",
+                f"one of {_either(UNITS)}",
             )
         return self
+
+    @property
+    def unit(self) -> str:
+        """The key that is given."""
+        return next(unit for unit in UNITS if getattr(self, unit) is not None)
 
 
 class Setting(Frozen):
     """What is trained on, how it is batched, and which tasks it aims at."""
 
     corpus: Name
-    regime: Literal["cpt", "ift"]
+    regime: RegimeName
     domain: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = Field(
         "", description="What it is about, such as code or math: claims speak of it."
     )
@@ -301,8 +306,8 @@ def _check_setting(
     here = f"settings.{name}"
     if name in RESERVED_SETTINGS:
         raise KeyProblem("settings", name, f"a name that is not {_either(RESERVED_SETTINGS)}")
-    content = "text" if setting.regime == "cpt" else "pairs"
-    entry = corpus(known, f"{here}.corpus", setting.corpus, (content,))
+    regime = REGIMES[setting.regime]
+    entry = corpus(known, f"{here}.corpus", setting.corpus, (regime.content,))
     if "train" not in entry.splits or entry.splits["train"].role != "train":
         roles = {split: what.role for split, what in entry.splits.items()}
         raise KeyProblem(f"{here}.corpus", roles, "a corpus with a split whose role is train")
@@ -315,13 +320,14 @@ def _check_setting(
     ):
         for found in found_names:
             require(f"{here}.{key}", found, known_names, "one of")
-    for budget in study.budgets_of(name):
-        if study.budgets[budget].episodes is not None:
+    for budget in dict.fromkeys((*study.budgets_of(name), *filter(None, [setting.tuning_budget]))):
+        unit = study.budgets[budget].unit
+        if unit not in regime.budgets:
             raise KeyProblem(
-                f"budgets.{budget}.episodes",
-                study.budgets[budget].episodes,
-                f"tokens, epochs, examples or steps, since settings.{name} is of the regime "
-                f"{setting.regime}, which samples no answers",
+                f"budgets.{budget}.{unit}",
+                getattr(study.budgets[budget], unit),
+                f"{_either([one for one in UNITS if one in regime.budgets])}, since "
+                f"settings.{name} is of the regime {setting.regime}",
             )
     if setting.batch_size % setting.micro_batch_size:
         raise KeyProblem(

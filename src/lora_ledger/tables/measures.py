@@ -27,6 +27,7 @@ from lora_ledger.analysis.statistics import (
 )
 from lora_ledger.records.record import Record
 from lora_ledger.study.cells import BASE, Cell
+from lora_ledger.study.regimes import REGIMES
 
 from .evidence import Evidence, EvidenceError
 
@@ -131,7 +132,7 @@ def validation(evidence: Evidence, setting: str) -> Measure | None:
             ids = range(len(found["bytes"]))
             before[cell.label] = bits_per_byte(ids, found["start"], found["bytes"])
             after[cell.label] = bits_per_byte(ids, found["end"], found["bytes"])
-    units = "blocks" if evidence.study.settings[setting].regime == "cpt" else "examples"
+    units = REGIMES[evidence.study.settings[setting].regime].resampled
     return Measure("validation, bits per byte", units, 3, after, before) if after else None
 
 

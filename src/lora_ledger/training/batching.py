@@ -12,6 +12,7 @@ micro-batch is one row of examples, one after another, and so has no padding.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from itertools import count, islice
 from typing import Any
 
 from lora_ledger.common.seeds import stream
+from lora_ledger.common.shares import exactly
 from lora_ledger.study.schema import Budget
 
 
@@ -36,8 +38,9 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A run: steps of micro-batches of indices, and the loss-bearing tokens of each step."""
+class Order:
+    """What a run trains on: steps of micro-batches of indices, and each step's loss-bearing
+    tokens."""
 
     steps: tuple[tuple[tuple[int, ...], ...], ...]
     tokens: tuple[int, ...]
@@ -46,35 +49,47 @@ class Plan:
     def micro_batches(self) -> list[list[int]]:
         return [list(micro) for step in self.steps for micro in step]
 
+    def examples_of(self, step: int) -> list[int]:
+        """The indices of optimiser step `step`, counted from 1."""
+        return [i for micro in self.steps[step - 1] for i in micro]
+
     def cumulative(self, step: int) -> int:
         """Loss-bearing tokens of the first `step` steps."""
         return sum(self.tokens[:step])
 
 
-def plan(
+def order_of(
     examples: Sequence[Example], budget: Budget, seed: int, batch_size: int, micro_batch_size: int
-) -> Plan:
+) -> Order:
     """The steps until the budget is reached; the step that reaches it is the last.
 
-    A budget of epochs is that share of the examples, rounded. One of examples takes as many, epoch
-    after epoch. In both the last step may be smaller.
-    Raises ValueError when no example bears loss.
+    A budget of examples, or of epochs (that share of the examples, rounded), may end with a smaller
+    step; one of tokens or steps ends with a whole one. Raises ValueError when no example bears
+    loss, or for a budget of another unit.
     """
     if not any(example.loss_tokens for example in examples):
         raise ValueError(
             f"training data: found {len(examples)} examples without a token that bears loss; "
             "run prepare again and look at what it dropped"
         )
-    limit = budget.examples
-    if budget.epochs is not None:
-        limit = max(1, round(budget.epochs * len(examples)))
-    if budget.steps is not None:
+    limit, enough = None, math.inf
+    if budget.tokens is not None:
+        enough = budget.tokens
+    elif budget.examples is not None:
+        limit = budget.examples
+    elif budget.steps is not None:
         limit = budget.steps * batch_size
+    elif budget.epochs is not None:
+        limit = max(1, round(exactly(budget.epochs) * len(examples)))
+    else:
+        raise ValueError(
+            f"budget: found {budget.unit}, expected tokens, examples, steps or epochs of a corpus"
+        )
     indices = islice(_indices(len(examples), seed), limit)
     steps: list[tuple[tuple[int, ...], ...]] = []
     tokens: list[int] = []
     done = 0
-    while step := list(islice(indices, batch_size)):
+    while done < enough and (step := list(islice(indices, batch_size))):
         steps.append(
             tuple(
                 tuple(step[start : start + micro_batch_size])
@@ -83,9 +98,7 @@ def plan(
         )
         tokens.append(sum(examples[i].loss_tokens for i in step))
         done += tokens[-1]
-        if budget.tokens is not None and done >= budget.tokens:
-            break
-    return Plan(tuple(steps), tuple(tokens))
+    return Order(tuple(steps), tuple(tokens))
 
 
 def in_batches(examples: Sequence[Example], tokens: int) -> list[list[int]]:

@@ -24,7 +24,8 @@ from lora_ledger.records.record import Input, digest_json, identity
 from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 
-from .batching import Example, plan, read_examples
+from .batching import Example, order_of, read_examples
+from .regimes import regime
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     validation = read_examples(
         load_from_disk(str(job.data / "validation")), setting.validation_examples
     )
-    steps = plan(
+    order = order_of(
         examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
     )
     config = json.loads((job.model / "config.json").read_text("utf-8"))
@@ -109,10 +110,11 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         )
         model.config.use_cache = False
         model = method.apply(model, job.seed)
-    progress, speed = fit(
+    curves, measured, speed = fit(
         model,
         Run(
-            plan=steps,
+            regime=regime(setting.regime),
+            order=order,
             train=examples,
             validation=validation,
             optimiser=setting.optimiser,
@@ -138,22 +140,16 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     # size, which saving the weights would come on top of.
     model.zero_grad(set_to_none=True)
     gc.collect()
-    done = len(progress.loss_curve)
-    trained = [i for step in steps.steps[:done] for micro in step for i in micro]
+    done = len(curves.loss)
+    trained = [i for step in order.steps[:done] for micro in step for i in micro]
     results = {
         "steps": done,
-        "tokens": steps.cumulative(done),
+        "tokens": order.cumulative(done),
         "tokens_seen": sum(len(examples[i].input_ids) for i in trained),
         "examples": len(trained),
         "learning_rate": job.rate,
-        "loss_curve": progress.loss_curve,
-        "validation": {
-            "tokens": [example.loss_tokens for example in validation],
-            "bytes": [example.bytes for example in validation],
-            "start": progress.start,
-            "end": progress.end,
-            "curve": progress.validation_curve,
-        },
+        "loss_curve": curves.loss,
+        "validation": measured,
         "parameters": {
             "trainable": sum(w.numel() for w in model.parameters() if w.requires_grad),
             "total": sum(w.numel() for w in model.parameters()),
@@ -164,7 +160,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     if where["device"] == "cuda":
         memory = torch.cuda.max_memory_allocated()
     run = {**speed, "peak_memory_bytes": memory}
-    return Outcome(model, progress.diverged, results, run, validation)
+    return Outcome(model, curves.diverged, results, run, validation)
 
 
 def _start(study: Study, job: Job) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from lora_ledger.common.shares import exactly
 from lora_ledger.study.schema import Schedule
 
 
@@ -39,11 +40,11 @@ def warmup_steps(schedule: Schedule, total: int) -> int:
     """Steps of the warm-up; a share is rounded down, so that very short runs have none."""
     if schedule.warmup_steps is not None:
         return schedule.warmup_steps
-    return int(schedule.warmup * total)
+    return int(exactly(schedule.warmup) * total)
 
 
 def cooldown_steps(schedule: Schedule, total: int) -> int:
     """Steps of the cool-down at the end of an inverse square root, within what warm-up leaves."""
     asked = schedule.cooldown_steps
-    steps = int(schedule.cooldown * total) if asked is None else asked
+    steps = int(exactly(schedule.cooldown) * total) if asked is None else asked
     return max(0, min(steps, total - warmup_steps(schedule, total)))
