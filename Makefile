@@ -1,6 +1,7 @@
 # make results [STUDY=quickstart] [CORES=all]   the whole study, then its tables
 # make bench                                    speed beside the peers, into results/bench
 # make test                                     the tests
+# make test-quick                               those that take no long, in under two minutes
 # make check                                    tests, ruff, mypy, snakefmt, snakemake --lint
 # TORCH=cpu takes torch from PyTorch's CPU index; otherwise from the configured registry, which
 # gives a GPU build of about 3 GB on Linux x86-64.
@@ -21,7 +22,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.13,\
 BENCH ?=
 BENCH_PACKED := cpt=results/quickstart/packed/code-cpt ift=results/instruct/packed/gsm8k
 
-.PHONY: results bench test check lock clean
+.PHONY: results bench test test-quick check lock clean
 
 results: $(READY)
 	@$(BIN)/python -m lora_ledger.scheduling.lock $(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
@@ -38,6 +39,9 @@ bench: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-quick: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
 
 check: test
 	$(BIN)/ruff check .
@@ -71,4 +75,4 @@ lock:
 	python3 envs/lock.py
 
 clean:
-	rm -rf $(VENV) .snakemake .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* .snakemake .mypy_cache .ruff_cache .pytest_cache

@@ -91,7 +91,7 @@ class FakeHub:
         self, part: str, after: int, times: int = 1, hold: threading.Event | None = None
     ) -> None:
         """End the connection of the next GETs of such a path after so many bytes of the body; with
-        `hold`, not before that event (or ten seconds)."""
+        `hold`, not before that event (or half an hour)."""
         self.cuts += [(part, after, hold)] * times
 
     def swap(self, name: str, content: bytes) -> None:
@@ -266,4 +266,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         if hold:
             self.wfile.flush()
-            hold.wait(10)
+            hold.wait(1800)

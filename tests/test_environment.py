@@ -78,3 +78,15 @@ def test_stages_without_torch_import_none() -> None:
     code = "import sys\n" + "\n".join(f"import lora_ledger.{m}" for m in modules.split())
     code += "\nsys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_test_ends_because_a_machine_is_busy() -> None:
+    """A limit of seconds in a test is there for what hangs: ten minutes or more."""
+    short = re.compile(r"timeout=(\d+)\b|monotonic\(\) \+ (\d+)|monotonic\(\) - \w+ < (\d+)")
+    found = [
+        f"{path}: {match[0]}"
+        for path in Path("tests").rglob("*.py")
+        for match in short.finditer(path.read_text("utf-8"))
+        if int(match[1] or match[2] or match[3]) < 600
+    ]
+    assert found == []

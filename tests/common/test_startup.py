@@ -70,6 +70,7 @@ def test_an_error_and_a_caller_without_collection_are_left_as_they_are() -> None
 
 def test_a_job_looks_through_few_objects_after_it_has_loaded() -> None:
     """In a process of its own, as a stage is: torch's own objects are out of the count."""
+    pytest.importorskip("torch")
     program = (
         "import gc\n"
         "from lora_ledger.compute.device import _device\n"

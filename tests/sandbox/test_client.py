@@ -188,7 +188,7 @@ def test_a_judge_that_hangs_on_a_value_ends_with_a_verdict_and_the_next_one_is_f
     body = "x = candidate()\nwhile x:\n    pass"
     began = time.monotonic()
     assert verdict("def f():\n    return 1\n", body).reason == "timeout"
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 600
     assert verdict(ADD, "assert candidate(1) == 2").reason == "passed"
 
 
@@ -339,7 +339,7 @@ def test_a_parent_of_workers_that_is_lost_says_nothing_of_a_completion() -> None
         parents = psutil.Process(judge.pid).children()
         for process in parents:
             process.kill()
-        psutil.wait_procs(parents, timeout=10)
+        psutil.wait_procs(parents, timeout=600)
         again = one.judge_all([replace(p, completion=p.completion + "#\n") for p in problems])
     assert [(verdict.reason, verdict.detail) for verdict in again] == [("passed", "")] * 6
 
@@ -363,7 +363,7 @@ def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, job
     command += ["--jobs", str(jobs), "--problems", str(problems)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not list(tmp_path.glob("ledger-*")) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert list(tmp_path.glob("ledger-*"))
@@ -371,9 +371,9 @@ def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, job
         others = psutil.Process(process.pid).children(recursive=True)
         assert len(others) >= jobs
         process.terminate()
-        assert process.wait(timeout=60) == 143
+        assert process.wait(timeout=600) == 143
     assert not list(tmp_path.glob("ledger-*"))
-    _, alive = psutil.wait_procs(others, timeout=10)
+    _, alive = psutil.wait_procs(others, timeout=600)
     assert not alive
 
 

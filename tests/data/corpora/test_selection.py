@@ -64,9 +64,9 @@ def test_threshold_is_exclusive() -> None:
 def test_no_near_copy_is_left_and_five_thousand_take_seconds() -> None:
     texts = made(5_000, 300, seed=2)
     examples = [Example(group=str(i), text=text) for i, text in enumerate(texts)]
-    start = time.perf_counter()
+    start = time.process_time()
     splits, counts = select(examples)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     kept = [one.text for examples in splits.values() for one in examples]
     draw = random.Random(3)
     pairs = itertools.combinations(draw.sample(kept, 150), 2)

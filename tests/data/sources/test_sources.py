@@ -158,7 +158,7 @@ def test_two_processes_at_once(home: Path) -> None:
     children = [context.Process(target=_obtain_in_child, args=(barrier, results)) for _ in range(2)]
     for child in children:
         child.start()
-    assert [results.get(timeout=30), results.get(timeout=30)] == [True, True]
+    assert [results.get(timeout=1800) for _ in range(2)] == [True, True]
     for child in children:
         child.join()
     assert cache.sha256_of(home / "sha256" / HASH / NAME) == HASH

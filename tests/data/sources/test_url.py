@@ -73,9 +73,8 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_with(hub: FakeHub, ho
     )
     child = subprocess.Popen([sys.executable, "-c", code, source.model_dump_json()])
     partial = cache.partial_path(source.sha256, "copy.bin")
-    for _ in range(1000):
-        if partial.is_file() and partial.stat().st_size == 2 * MIB:
-            break
+    while not (partial.is_file() and partial.stat().st_size == 2 * MIB):
+        assert child.poll() is None, "it ended before it was killed"
         time.sleep(0.02)
     child.kill()
     child.wait()

@@ -29,7 +29,7 @@ from . import cache, hub_mirror, web
 from .cache import SourceError
 from .hub_names import STREAM, address, endpoint, forbidden, offline, token
 
-PROBE_SECONDS = 8.0
+PROBE_SECONDS = 30.0
 
 
 def obtain(source: HubSource) -> Path:

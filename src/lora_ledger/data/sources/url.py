@@ -16,7 +16,7 @@ from lora_ledger.catalogue import UrlSource
 from . import cache, web
 from .cache import SourceError
 
-PROBE_SECONDS = 8.0
+PROBE_SECONDS = 30.0
 
 
 def obtain(source: UrlSource) -> Path:

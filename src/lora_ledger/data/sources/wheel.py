@@ -25,7 +25,8 @@ from .cache import SourceError
 TRIES = 3
 PAUSE_SECONDS = 2.0
 LIMIT_SECONDS = 1800
-PROBE_SECONDS = 5
+PROBE_SECONDS = 15
+"""What pip waits for a socket; its process has LIMIT_SECONDS, as a busy machine is slow itself."""
 
 
 def obtain(source: WheelSource) -> Path:
@@ -175,10 +176,10 @@ def _listed(command: list[str]) -> tuple[int, str, str]:
     """Exit status, what went wrong, and standard output of a short command."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=4 * PROBE_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return 1, f"the registry was not reached within {4 * PROBE_SECONDS} seconds", ""
+        return 1, f"no end after {LIMIT_SECONDS} seconds", ""
     return done.returncode, _complaint(done.stderr), done.stdout
 
 
