@@ -81,20 +81,21 @@ def study(**changes: Any) -> Study:
 
 
 def write(path: Path, stage: str, cell: str, results: Any, **more: Any) -> Record:
-    """A record without inputs; `more` may hold settings, run and status."""
+    """A record without inputs; `more` may hold names, settings, run and status."""
+    given: dict[str, Any] = {"names": {"cell": cell}, "settings": {}, "run": {}, **more}
     return write_record(
-        path,
-        stage=stage,
-        cell=cell,
-        inputs={},
-        code="0" * 64,
-        settings=more.pop("settings", {}),
-        results=results,
-        **more,
+        path, stage=stage, version=1, cell=cell, inputs={}, asks={}, results=results, **given
     )
 
 
-def train(path: Path, cell: str, start: list[float], end: list[float], size: list[int]) -> Record:
+def train(
+    path: Path,
+    cell: str,
+    start: list[float],
+    end: list[float],
+    size: list[int],
+    rate: float = 3e-4,
+) -> Record:
     """A complete training record; losses in nats, summed over each block."""
     return write(
         path,
@@ -105,7 +106,7 @@ def train(path: Path, cell: str, start: list[float], end: list[float], size: lis
             "tokens": 12000,
             "tokens_seen": 12288,
             "examples": 24,
-            "learning_rate": 3e-4,
+            "learning_rate": rate,
             "loss_curve": [[1, 4096, 2.0]],
             "validation": {
                 "tokens": [s // 4 for s in size],
@@ -126,26 +127,27 @@ def train(path: Path, cell: str, start: list[float], end: list[float], size: lis
     )
 
 
-def diverged(path: Path, stage: str, cell: str) -> Record:
+def diverged(path: Path, stage: str, cell: str, run: str = "") -> Record:
     """What a stage leaves of a diverged cell; a training record keeps what it had reached."""
     results = {"steps": 2, "tokens": 8192, "learning_rate": 3e-3} if stage == "train" else {}
-    return write(path, stage, cell, results, status="diverged")
+    return write(path, stage, cell, results, status="diverged", names={"run": run, "cell": cell})
 
 
 def retain(
-    path: Path, cell: str, nats: list[float], size: list[int], acc: list[int], ce: list[float]
-) -> Record:
-    """One text and one task of four choices."""
+    folder: Path, cell: str, nats: list[float], size: list[int], acc: list[int], ce: list[float]
+) -> list[Path]:
+    """The records of one text and of one task of four choices."""
     names = [f"d{i}" for i in range(len(nats))]
     facts = {
+        "kind": "choices",
         "items": [f"q{i}" for i in range(len(acc))],
         "gold": [i % 4 for i in range(len(acc))],
         "acc": acc,
         "acc_norm": acc,
         "cross_entropy": ce,
     }
-    texts = {"general": {"documents": names, "nats": nats, "bytes": size, "tokens": size}}
-    return answered(path, cell, {"facts": facts}, texts=texts)
+    text = {"kind": "text", "documents": names, "nats": nats, "bytes": size, "tokens": size}
+    return answered(folder, cell, {"general": text, "facts": facts})
 
 
 def choices(
@@ -181,19 +183,23 @@ def continuation(acc: list[int], nats: list[float], size: list[int]) -> dict[str
 
 
 def answered(
-    path: Path,
+    folder: Path,
     cell: str,
     tasks: dict[str, dict[str, Any]],
     said: dict[str, tuple[int, str]] | None = None,
-    texts: dict[str, Any] | None = None,
-) -> Record:
-    """A retain record of tasks; `said`: few-shot count, and what the rows are of upstream's."""
-    settings = {
-        name: {"num_fewshot": shots, "task": {"name": name, "equals": equals}}
-        for name, (shots, equals) in (said or {}).items()
-    }
-    results = {"texts": texts or {}, "choices": tasks}
-    return write(path, "retain", cell, results, settings={"choices": settings})
+) -> list[Path]:
+    """A retain record of each text or task; `said`: few-shot count, and what the rows are of
+    upstream's."""
+    paths = []
+    for name, results in tasks.items():
+        settings: dict[str, Any] = {}
+        if said and name in said:
+            shots, equals = said[name]
+            settings = {"num_fewshot": shots, "task": {"name": name, "equals": equals}}
+        paths.append(folder / name / f"{cell}.json")
+        names = {"task": name, "cell": cell}
+        write(paths[-1], "retain", cell, results, settings=settings, names=names)
+    return paths
 
 
 def contaminated(
@@ -206,7 +212,12 @@ def contaminated(
 
 
 def score(
-    path: Path, cell: str, metrics: dict[str, list[float]], nats: list[float], size: list[int]
+    path: Path,
+    cell: str,
+    metrics: dict[str, list[float]],
+    nats: list[float],
+    size: list[int],
+    run: str = "humaneval",
 ) -> Record:
     n = len(nats)
     return write(
@@ -221,10 +232,13 @@ def score(
             "companion": {"nats": nats, "bytes": size, "tokens": size},
             "reasons": {},
         },
+        names={"run": run, "cell": cell},
     )
 
 
-def diversity(path: Path, cell: str, classes: dict[str, list[list[int]]]) -> Record:
+def diversity(
+    path: Path, cell: str, classes: dict[str, list[list[int]]], run: str = "humaneval"
+) -> Record:
     """`classes`: the multiplicities of `all`, `passing`, `failing`; syntax merges all into one."""
     n = len(classes["all"])
     kinds = {
@@ -242,6 +256,7 @@ def diversity(path: Path, cell: str, classes: dict[str, list[list[int]]]) -> Rec
             "unparsable": [0] * n,
             "distinct_n": {str(k): [0.25 * k] * n for k in (1, 2, 3)},
         },
+        names={"run": run, "cell": cell},
     )
 
 
@@ -261,20 +276,20 @@ def _all_scores(rng: np.random.Generator, run: str, gain: float) -> dict[str, li
     return {f"pass@{k}": [pass_at_k(4, int(c), k) for c in passed] for k in (1, 2, 4)}
 
 
-def made_up(root: Path, plan: Study, lost: tuple[str, ...] = ()) -> dict[str, list[str]]:
+def made_up(root: Path, plan: Study, lost: tuple[str, ...] = ()) -> list[Path]:
     """Write the records of all cells under `root`; the labels in `lost` diverged.
 
-    Returns the paths by stage, as `tabulate` takes them. The base passes no problem, so its
+    Returns the paths, as `tabulate` takes them. The base passes no problem, so its
     passing class is empty.
     """
-    paths: dict[str, list[str]] = {k: [] for k in ("train", "retain", "score", "diversity")}
+    paths: list[Path] = []
     size = [1500 + 40 * i for i in range(24)]
     noise = np.random.default_rng(0).normal(0, 0.05, 24)
     strength = {"full": 1.0, "lora-r2": 0.35, "lora-r8": 0.6, "lora-r32": 0.8}
 
     def put(stage: str, name: str, *above: str) -> Path:
         path = root / stage / Path(*above) / f"{name}{'/record' if stage == 'train' else ''}.json"
-        paths[stage].append(str(path))
+        paths.append(path)
         return path
 
     def nats(level: float, rng: np.random.Generator, spread: float = 0.01) -> list[float]:
@@ -297,14 +312,14 @@ def made_up(root: Path, plan: Study, lost: tuple[str, ...] = ()) -> dict[str, li
                     for a, s in zip(start, size, strict=True)
                 ]
                 train(path, label, start, end, size)
-        path = put("retain", label)
         if label in lost:
-            diverged(path, "retain", label)
+            for task in ("general", "facts"):
+                diverged(put("retain", label, task), "retain", label, task)
         else:
             forgot = -0.02 * gain if control else 0.03 * gain * (1 + (index % 3) / 2)
             acc = [int(v) for v in rng.random(100) < 0.28 + 0.02 * gain]
-            retain(
-                path,
+            paths += retain(
+                root / "retain",
                 label,
                 nats(1.02 + forgot, rng, 0.006),
                 size,
@@ -314,18 +329,18 @@ def made_up(root: Path, plan: Study, lost: tuple[str, ...] = ()) -> dict[str, li
         for run in _runs(plan, cell):
             path = put("score", label, run)
             if label in lost:
-                diverged(path, "score", label)
+                diverged(path, "score", label, run)
             else:
                 metrics = _all_scores(rng, run, gain)
                 if cell is None:
                     metrics = {name: [0.0] * len(values) for name, values in metrics.items()}
                 n = len(next(iter(metrics.values())))
                 each = [float(v) for v in rng.normal(200 - 20 * gain, 4, n)]
-                score(path, label, metrics, each, [300] * n)
+                score(path, label, metrics, each, [300] * n, run)
             if plan.evaluation.generate[run].diversity:
                 path = put("diversity", label, run)
                 if label in lost:
-                    diverged(path, "diversity", label)
+                    diverged(path, "diversity", label, run)
                 else:
                     good = [0 if cell is None else int(rng.integers(0, 4)) for _ in range(20)]
                     passing = [_partition(rng, g) for g in good]
@@ -333,7 +348,9 @@ def made_up(root: Path, plan: Study, lost: tuple[str, ...] = ()) -> dict[str, li
                     both = [
                         sorted(a + b, reverse=True) for a, b in zip(passing, failing, strict=True)
                     ]
-                    diversity(path, label, {"all": both, "passing": passing, "failing": failing})
+                    diversity(
+                        path, label, {"all": both, "passing": passing, "failing": failing}, run
+                    )
     return paths
 
 

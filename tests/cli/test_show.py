@@ -19,8 +19,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plan = factories.study(settings={"code-cpt": factories.study().settings["code-cpt"]})
     root = tmp_path / "results" / plan.name
     paths = factories.made_up(root, plan, ("code-cpt/lora-r2/short/s1",))
-    found = {stage: [Path(p) for p in listed] for stage, listed in paths.items()}
-    tabulate.run(gather(plan, **found), root / "tables")
+    tabulate.tabulate(gather(plan, paths), root / "tables")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     return root

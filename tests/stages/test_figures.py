@@ -23,8 +23,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("figures")
     plan = factories.study()
     paths = factories.made_up(root, plan, (LOST,))
-    found = {stage: [Path(p) for p in listed] for stage, listed in paths.items()}
-    tabulate.run(gather(plan, **found), root / "tables")
+    tabulate.tabulate(gather(plan, paths), root / "tables")
     return root / "tables"
 
 
@@ -43,7 +42,7 @@ def test_same_bytes_and_no_date(tables: Path, tmp_path: Path) -> None:
 
 def test_a_point_for_each_cell_at_its_numbers(tables: Path) -> None:
     record = read_record(tables / "record.json")
-    points = record.results["points"]
+    points = record.results["plane"]
     figure = figures.draw(factories.study(), points, "general", record.results["diverged"])
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
     assert list(panels) == [
@@ -72,7 +71,7 @@ def test_a_point_for_each_cell_at_its_numbers(tables: Path) -> None:
 
 
 def test_nothing_to_draw_is_still_a_figure(tmp_path: Path) -> None:
-    tabulate.run(gather(factories.study()), tmp_path / "tables")
+    tabulate.tabulate(gather(factories.study(), []), tmp_path / "tables")
     figures.run(factories.study(), tmp_path / "tables", tmp_path)
     assert (tmp_path / "learning-forgetting.png").stat().st_size > 1000
 
@@ -101,10 +100,9 @@ def benchmarks(root: Path, **changes: Any) -> dict[str, Any]:
             "hellaswag": factories.choices([1] * right + [0] * (20 - right), 4),
             "winogrande": factories.choices([1] * 8 + [0] * 8, 2),
         }
-        retain.append(root / "retain" / f"{label}.json")
-        factories.answered(retain[-1], label, tasks, {"hellaswag": (10, "same rows")})
-    tabulate.run(gather(plan, train=train, retain=retain), root / "tables")
-    return {"plan": plan, "dots": read_record(root / "tables" / "record.json").results["dots"]}
+        retain += factories.answered(root, label, tasks, {"hellaswag": (10, "same rows")})
+    tabulate.tabulate(gather(plan, [*train, *retain]), root / "tables")
+    return {"plan": plan, "dots": read_record(root / "tables" / "record.json").results["intervals"]}
 
 
 def test_forgetting_gauntlet_has_every_arm_at_its_numbers(tmp_path: Path) -> None:

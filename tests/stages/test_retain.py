@@ -11,22 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+import factories
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.weights import load_tokenizer, load_weights
-from lora_ledger.records.record import Record, write_record
-from lora_ledger.stages.retain import (
-    cross_entropy,
-    held_out,
-    lowest_loss,
-    measure_items,
-    named_folder,
-    retain,
-)
-from lora_ledger.study.evaluation import LikelihoodTask
+from lora_ledger.records.record import Record
+from lora_ledger.stages.retain import retain
 from lora_ledger.study.file import load
-from lora_ledger.study.schema import Study
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 TEXTS = ["The river is long; " * 9, "Über " * 30, "x" * 1700, "never read"]
@@ -44,16 +36,22 @@ def facts() -> list[Example]:
 
 
 @pytest.fixture(scope="module")
-def measured(
+def text(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    out = tmp_path_factory.mktemp("text")
+    save({"test": [Example(group=str(i), text=t) for i, t in enumerate(TEXTS)]}, out / "data")
+    study = load(str(SMOKE))
+    return retain(study, "general", "base", tiny_model, None, out / "data", out / "r.json")
+
+
+@pytest.fixture(scope="module")
+def task(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Record, list[dict[str, str]]]:
-    study = load(str(SMOKE))
-    out = tmp_path_factory.mktemp("retain")
-    save({"test": [Example(group=str(i), text=t) for i, t in enumerate(TEXTS)]}, out / "text")
-    save({"test": facts()}, out / "facts")
+    out = tmp_path_factory.mktemp("task")
+    save({"test": facts()}, out / "data")
     record = retain(
-        study, "base", tiny_model, None, {"general": out / "text"}, {"facts": out / "facts"},
-        out / "r.json", out / "r.csv.gz",
+        load(str(SMOKE)), "facts", "base", tiny_model, None, out / "data", out / "r.json",
+        out / "r.csv.gz",
     )  # fmt: skip
     table = gzip.decompress((out / "r.csv.gz").read_bytes()).decode().splitlines()
     return record, list(csv.DictReader(table))
@@ -65,14 +63,14 @@ def nats(model: Any, context: list[int], ids: list[int]) -> float:
     return -sum(float(logits[len(context) + i - 1, t]) for i, t in enumerate(ids))
 
 
-def test_texts(measured: tuple[Record, list[dict[str, str]]], tiny_model: Path) -> None:
+def test_texts(text: Record, tiny_model: Path) -> None:
     """Two kilobytes: two documents and the beginning of the third, in windows of 64 tokens."""
-    found = measured[0].results["texts"]["general"]
+    found = text.results
     model, tokenizer = load_weights(tiny_model).eval(), load_tokenizer(tiny_model)
-    sizes = [len(text.encode()) for text in TEXTS[:2]]
+    sizes = [len(one.encode()) for one in TEXTS[:2]]
     assert found["bytes"] == [*sizes, 2048 - sum(sizes)]
-    for place, text in enumerate(TEXTS[:3]):
-        ids = tokenizer.encode(text.encode()[: found["bytes"][place]].decode())
+    for place, one in enumerate(TEXTS[:3]):
+        ids = tokenizer.encode(one.encode()[: found["bytes"][place]].decode())
         expected = 0.0
         for start in range(0, len(ids), 64):
             part = ids[start : start + 64]
@@ -83,20 +81,22 @@ def test_texts(measured: tuple[Record, list[dict[str, str]]], tiny_model: Path) 
         assert found["tokens"][place] == len(ids)
 
 
-def test_groups_and_options_are_recorded(measured: tuple[Record, list[dict[str, str]]]) -> None:
-    results = measured[0].results
-    assert results["texts"]["general"]["groups"] == ["0", "1", "2"]
-    facts = results["choices"]["facts"]
-    assert set(facts["groups"]) == {f"g{i}" for i in range(12)}
-    assert facts["options"] == [4] * 12
-    assert facts["kind"] == "choices"
-    settings = measured[0].science.settings["choices"]["facts"]
+def test_a_record_says_what_it_is_of(
+    text: Record, task: tuple[Record, list[dict[str, str]]]
+) -> None:
+    assert (text.names, text.cell) == ({"task": "general", "cell": "base"}, "base")
+    assert (text.results["kind"], text.results["groups"]) == ("text", ["0", "1", "2"])
+    assert text.science.settings["kilobytes"] == 2
+    found, settings = task[0].results, task[0].science.settings
+    assert set(found["groups"]) == {f"g{i}" for i in range(12)}
+    assert (found["kind"], found["options"]) == ("choices", [4] * 12)
     assert (settings["num_fewshot"], settings["task"]["name"]) == (0, "smoke-facts")
+    assert text.asked != task[0].asked
 
 
-def test_choices(measured: tuple[Record, list[dict[str, str]]], tiny_model: Path) -> None:
-    record, rows = measured
-    found = record.results["choices"]["facts"]
+def test_choices(task: tuple[Record, list[dict[str, str]]], tiny_model: Path) -> None:
+    record, rows = task
+    found = record.results
     model, tokenizer = load_weights(tiny_model).eval(), load_tokenizer(tiny_model)
     assert len(rows) == 48
     examples = {e.prompt: e for e in facts()}
@@ -142,113 +142,18 @@ def matches(model: Any, tokenizer: Any, example: Example, rows: list[dict[str, s
     )
 
 
-def test_cross_entropy_by_hand() -> None:
-    assert cross_entropy([-1.0, -1.0], 0) == pytest.approx(math.log(2))
-    assert cross_entropy([-1000.0, -1001.0], 1) == pytest.approx(math.log(1 + math.e))
-
-
-class Fixed:
-    """A language model that says what the test gives for each continuation (or context)."""
-
-    def __init__(self, sums: dict[str, float], tokens: dict[str, int], by: int = 1) -> None:
-        self.sums, self.tokens, self.by = sums, tokens, by
-
-    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        return [(self.sums[r.args[self.by]], False) for r in requests]
-
-    def encode(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        return [0], [1] * self.tokens[(context, continuation)[self.by]]
-
-
-@pytest.mark.parametrize(
-    ("sums", "tokens", "acc", "acc_norm", "acc_token", "loss"),
-    [
-        # Sums: a. Per character -3/1, -4/4, -12/10: b. Per token -3/1, -4/1, -12/8: c.
-        ((-3.0, -4.0, -12.0), (1, 1, 8), 0, 0, 1, math.log(math.exp(9) + math.exp(8) + 1)),
-        # Sums: c. Per character -6/1, -2.4/4, -2/10: c. Per token -6/4, -2.4/1, -2/1: a.
-        ((-6.0, -2.4, -2.0), (4, 1, 1), 1, 1, 0, math.log(1 + math.exp(-4) + math.exp(-0.4))),
-        # Sums: b. Per character -5/1, -1/4, -2/10: c. Per token -5/2, -1/1, -2/2: b and c are
-        # level, and the first of them counts.
-        ((-5.0, -1.0, -2.0), (2, 1, 2), 0, 1, 0, math.log(math.exp(-3) + math.exp(1) + 1)),
-    ],
-)
-def test_accuracies_by_hand(
-    sums: tuple[float, ...], tokens: tuple[int, ...], acc: int, acc_norm: int, acc_token: int,
-    loss: float, tmp_path: Path,
-) -> None:  # fmt: skip
-    """The right one is c, of ten characters; a has one and b four."""
-    choices = ["A", "Bern", "Copenhagen"]
-    item = Example(group="g", prompt="Q?", fields={"choices": choices, "gold": 2})
-    save({"test": [item]}, tmp_path)
-    sent = [f" {choice}" for choice in choices]
-    lm: Any = Fixed(dict(zip(sent, sums, strict=True)), dict(zip(sent, tokens, strict=True)))
-    found, rows = measure_items(lm, "x", tmp_path, LikelihoodTask(task="smoke-facts"))
-    keys = ("acc", "acc_norm", "acc_token", "gold", "options")
-    assert [found[key] for key in keys] == [[acc], [acc_norm], [acc_token], [2], [3]]
-    assert found["cross_entropy"] == [pytest.approx(loss, abs=1e-12)]
-    assert [(r["loglikelihood"], r["tokens"], r["characters"], r["gold"]) for r in rows] == [
-        (sums[0], tokens[0], 1, 0), (sums[1], tokens[1], 4, 0), (sums[2], tokens[2], 10, 1),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("answer", "sums", "acc", "loss"),
-    [
-        ("1", (-2.0, -3.0), 1, math.log(1 + math.exp(-1))),
-        ("2", (-2.0, -3.0), 0, math.log(1 + math.exp(1))),
-        ("2", (-2.5, -0.5), 1, math.log(1 + math.exp(-2))),
-    ],
-)
-def test_choices_that_are_contexts_by_hand(
-    answer: str, sums: tuple[float, float], acc: int, loss: float, tmp_path: Path
-) -> None:
-    fields = {
-        "sentence": "Ann beat Benjamin as _ ran fäster.", "option1": "Ann", "option2": "Benjamin",
-        "answer": answer,
-    }  # fmt: skip
-    save({"test": [Example(group="g", prompt="Q?", fields=fields)]}, tmp_path)
-    contexts = ["Ann beat Benjamin as Ann", "Ann beat Benjamin as Benjamin"]
-    lm: Any = Fixed(dict(zip(contexts, sums, strict=True)), dict.fromkeys(contexts, 3), by=0)
-    found, rows = measure_items(lm, "x", tmp_path, LikelihoodTask(task="winogrande"))
-    assert "acc_norm" not in found
-    assert (found["acc"], found["acc_token"], found["gold"]) == ([acc], [acc], [int(answer) - 1])
-    assert found["cross_entropy"] == [pytest.approx(loss, abs=1e-12)]
-    # Columns are of the one continuation "ran fäster." and not of the contexts.
-    assert [(r["tokens"], r["characters"], r["bytes"]) for r in rows] == [(3, 11, 12)] * 2
-    assert [r["gold"] for r in rows] == [int(answer == "1"), int(answer == "2")]
-
-
-def test_lowest_loss_by_hand() -> None:
-    assert lowest_loss([-4.0, -3.0], [2, 1]) == 0
-    assert lowest_loss([-4.0, -3.0], [1, 1]) == 1
-    assert lowest_loss([-1.0, -0.5, -0.25], [4, 2, 1]) == 0
-
-
-def test_held_out_cuts_at_whole_characters() -> None:
-    rows = [{"id": "a", "group": "g", "text": "x" * 1023}, {"id": "b", "group": "h", "text": "é!"}]
-    assert held_out(rows, 1) == [("a", "g", "x" * 1023)]
-    assert held_out([{"id": "b", "group": "h", "text": "é" * 513}], 1) == [("b", "h", "é" * 512)]
-
-
 def test_a_diverged_cell_passes_its_status_on(tmp_path: Path) -> None:
-    write_record(
-        tmp_path / "cell" / "record.json", stage="train", cell="c", inputs={}, code="", settings={},
-        results={}, status="diverged",
-    )  # fmt: skip
-    model = tmp_path / "model"
-    model.mkdir()
+    factories.diverged(tmp_path / "cell" / "record.json", "train", "repair/lora-olora/tokens/s1")
+    for name in ("model", "data"):
+        (tmp_path / name).mkdir()
     record = retain(
-        load(str(SMOKE)), "c", model, tmp_path / "cell", {}, {}, tmp_path / "r.json",
-        tmp_path / "r.csv.gz",
+        load(str(SMOKE)), "facts", "repair/lora-olora/tokens/s1", tmp_path / "model",
+        tmp_path / "cell", tmp_path / "data", tmp_path / "r.json", tmp_path / "r.csv.gz",
     )  # fmt: skip
     assert (record.status, record.results) == ("diverged", {})
+    assert len(gzip.decompress((tmp_path / "r.csv.gz").read_bytes()).splitlines()) == 1
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    study: Study = load(str(SMOKE))
     with pytest.raises(KeyProblem, match="did you mean 'general'"):
-        retain(study, "c", tmp_path, None, {"genral": tmp_path}, {}, tmp_path, tmp_path)
-
-
-def test_named_folder() -> None:
-    assert named_folder("a=b/c=d") == ("a", Path("b/c=d"))
+        retain(load(str(SMOKE)), "genral", "base", tmp_path, None, tmp_path, tmp_path)

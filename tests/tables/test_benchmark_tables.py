@@ -60,8 +60,7 @@ def retained(folder: Path) -> list[Path]:
     """Base 15 and 8 right, full 10 and 8, the control 13 and 8."""
     paths = []
     for label, right, bits in ((BASE, 15, 3.0), (FULL, 10, 6.0), (CONTROL, 13, 3.0)):
-        paths.append(folder / "retain" / f"{label}.json")
-        factories.answered(paths[-1], label, tasks(right, 8, bits), SAID)
+        paths += factories.answered(folder / "retain", label, tasks(right, 8, bits), SAID)
     return paths
 
 
@@ -76,7 +75,7 @@ def measures(folder: Path, name: str) -> list[str]:
 
 
 def test_the_gauntlets_mean_by_hand(tmp_path: Path) -> None:
-    tabulate.run(gather(plan(), retain=retained(tmp_path)), tmp_path)
+    tabulate.tabulate(gather(plan(), retained(tmp_path)), tmp_path)
     base, full, control = rows(tmp_path, "forgetting", measure=MEAN)
     # (15/20 + 8/16) / 2, not 23/36; and (10/20 + 8/16) / 2 - 0.625.
     assert float(base["value"]) == 0.625
@@ -104,7 +103,7 @@ def test_the_gauntlets_mean_by_hand(tmp_path: Path) -> None:
 
 
 def test_rows_of_each_kind_of_task(tmp_path: Path) -> None:
-    tabulate.run(gather(plan(), retain=retained(tmp_path)), tmp_path)
+    tabulate.tabulate(gather(plan(), retained(tmp_path)), tmp_path)
     assert measures(tmp_path, "forgetting")[:9] == [
         "hellaswag, accuracy",
         "hellaswag, accuracy, length-normalised",
@@ -134,7 +133,7 @@ def test_clean_subsets_by_hand(tmp_path: Path) -> None:
     paths = [tmp_path / "c1.json", tmp_path / "c2.json"]
     dirty(paths[0], "texts", "hellaswag", 30, ["q0", "q1", "q29"], "the paper trains on it")
     dirty(paths[1], "pairs", "winogrande", 16, [])
-    tabulate.run(gather(plan(), retain=retained(tmp_path), contaminate=paths), tmp_path)
+    tabulate.tabulate(gather(plan(), [*retained(tmp_path), *paths]), tmp_path)
     name = "hellaswag, accuracy, clean subset (18 of 20 items)"
     base, full = rows(tmp_path, "forgetting", measure=name)
     assert float(base["value"]) == pytest.approx(13 / 18)
@@ -153,7 +152,7 @@ def test_clean_subsets_by_hand(tmp_path: Path) -> None:
 def test_nothing_clean_is_said(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     factories.contaminated(path, "texts", "winogrande", 16, [f"q{i}" for i in range(16)])
-    tabulate.run(gather(plan(), retain=retained(tmp_path), contaminate=[path]), tmp_path)
+    tabulate.tabulate(gather(plan(), [*retained(tmp_path), path]), tmp_path)
     name = "winogrande, accuracy, clean subset (0 of 16 items)"
     (row,) = rows(tmp_path, "forgetting", measure=name)
     assert (row["value"], row["n"]) == ("no clean item is left", "0")
@@ -176,8 +175,8 @@ def test_clean_problems_of_a_setting(tmp_path: Path) -> None:
     factories.train(train, FULL, [1.0], [0.5], [4])
     factories.contaminated(dirt, "texts", "humaneval", 4, ["p3"])
     values = {BASE: [0.0, 0.5, 0.0, 1.0], FULL: [1.0, 0.5, 0.0, 1.0]}
-    evidence = gather(plan(), train=[train], score=scored(tmp_path, values), contaminate=[dirt])
-    tabulate.run(evidence, tmp_path)
+    evidence = gather(plan(), [train, *scored(tmp_path, values), dirt])
+    tabulate.tabulate(evidence, tmp_path)
     name = "humaneval, pass@1, clean subset (3 of 4 problems)"
     base, full = rows(tmp_path, "learning", measure=name)
     assert float(base["after"]) == pytest.approx(0.5 / 3)
@@ -189,16 +188,16 @@ def test_clean_problems_of_a_setting(tmp_path: Path) -> None:
 
 def test_somebody_elses_model(tmp_path: Path) -> None:
     values = {BASE: [0.0, 0.5, 0.0, 1.0], "other/paper": [1.0, 0.5, 1.0, 1.0]}
-    retain = [*retained(tmp_path), tmp_path / "o.json"]
-    factories.answered(retain[-1], "other/paper", tasks(12, 8, 3.0), SAID)
+    retain = retained(tmp_path)
+    retain += factories.answered(tmp_path, "other/paper", tasks(12, 8, 3.0), SAID)
     diversity = []
     for label, kinds in ((BASE, [4]), ("other/paper", [2, 2])):
         diversity.append(tmp_path / "diversity" / "humaneval" / f"{label}.json")
         classes = {"all": [kinds], "passing": [[]], "failing": [kinds]}
         factories.diversity(diversity[-1], label, classes)
     score = scored(tmp_path, values)
-    evidence = gather(plan(others=OTHERS), retain=retain, score=score, diversity=diversity)
-    tabulate.run(evidence, tmp_path)
+    evidence = gather(plan(others=OTHERS), [*retain, *score, *diversity])
+    tabulate.tabulate(evidence, tmp_path)
     base, paper = rows(tmp_path, "learning", setting="external", measure="humaneval, pass@1")
     assert (paper["method"], paper["budget"], paper["seed"], paper["rate"]) == ("paper", "", "", "")
     assert (float(paper["before"]), float(paper["after"])) == (0.375, 0.875)
@@ -215,9 +214,9 @@ def test_somebody_elses_model(tmp_path: Path) -> None:
 
 
 def test_a_study_of_the_base_alone(tmp_path: Path) -> None:
-    paths = retained(tmp_path)[:1]
+    paths = retained(tmp_path)[:3]
     score = scored(tmp_path, {BASE: [0.0, 1.0, 0.0, 1.0]})
-    tabulate.run(gather(plan(**NONE), retain=paths, score=score), tmp_path)
+    tabulate.tabulate(gather(plan(**NONE), [*paths, *score]), tmp_path)
     one, companion = rows(tmp_path, "learning")
     assert (one["setting"], one["method"], float(one["after"])) == ("base", "base", 0.5)
     # Wilson at 2 of 4: the centre is 1/2 and half the width z / (4 + z^2) sqrt(4 / 4 + z^2 / 4) .
@@ -233,15 +232,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     paths = retained(tmp_path)
     lacking = tasks(10, 8, 3.0)
     del lacking["winogrande"]["acc_token"]
-    factories.answered(paths[1], FULL, lacking, SAID)
-    with pytest.raises(EvidenceError, match=f"winogrande: found no acc_token .* of {FULL}"):
-        tabulate.run(gather(plan(), retain=paths), tmp_path)
-    factories.answered(paths[1], FULL, tasks(10, 8, 3.0), {**SAID, "hellaswag": (5, "same rows")})
+    factories.answered(tmp_path / "retain", FULL, lacking, SAID)
+    with pytest.raises(EvidenceError, match=f"winogrande: found no acc_token of {FULL}"):
+        tabulate.tabulate(gather(plan(), paths), tmp_path)
+    other = {**SAID, "hellaswag": (5, "same rows")}
+    factories.answered(tmp_path / "retain", FULL, tasks(10, 8, 3.0), other)
     with pytest.raises(EvidenceError, match="found 5-shot prompts for code/full/short/s1 and 10"):
-        tabulate.run(gather(plan(), retain=paths), tmp_path)
-    factories.answered(tmp_path / "o.json", "other/papers", {})
-    with pytest.raises(EvidenceError, match="did you mean 'other/paper'"):
-        gather(plan(others=OTHERS), retain=[tmp_path / "o.json"])
+        tabulate.tabulate(gather(plan(), paths), tmp_path)
+    foreign = factories.answered(tmp_path, "other/papers", {"lambada": {}})
+    with pytest.raises(EvidenceError, match="did you mean 'lambada/other/paper'"):
+        gather(plan(others=OTHERS), foreign)
     factories.contaminated(tmp_path / "c.json", "texts", "helaswag", 1, [])
     with pytest.raises(EvidenceError, match="did you mean 'texts/hellaswag'"):
-        gather(plan(), contaminate=[tmp_path / "c.json"])
+        gather(plan(), [tmp_path / "c.json"])

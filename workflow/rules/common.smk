@@ -1,10 +1,5 @@
 # Functions of wildcards that several rules use.
 
-RETAINED = {name: text.corpus for name, text in STUDY.evaluation.texts.items()}
-CHOSEN = {
-    name: cells.task_of(STUDY, name).corpus for name in STUDY.evaluation.likelihood
-}
-
 
 def digests(stage):
     """The two parameters that say whether a job's outcome is still true."""
@@ -66,7 +61,13 @@ def selected(wildcards):
 
 
 def task_data(wildcards):
-    return f"{OUT}/data/{cells.task_of(STUDY, wildcards.run).corpus}/record.json"
+    name = wildcards.get("run") or wildcards.task
+    return f"{OUT}/data/{cells.corpus_of(STUDY, name)}/record.json"
+
+
+def one_of(names):
+    """A pattern for a wildcard that is one of these names; of none, one that nothing matches."""
+    return "|".join(names) or "(?!)"
 
 
 def local_files(wildcards):

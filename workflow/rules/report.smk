@@ -2,22 +2,31 @@
 # in: every record    out: tables/, figures/
 
 SCORED = list(cells.scored(STUDY))
+RECORDS = [
+    *(f"packed/{setting}/record" for setting in STUDY.settings),
+    *(f"contaminate/{corpus}/{run}" for corpus, run in cells.pairs(STUDY)),
+    *(f"select/{setting}/{method}" for setting, method in rates.all_tuned(STUDY)),
+    *(f"train/{cell.label}/record" for cell in cells.cells(STUDY)),
+    *(f"generate/{run}/{label}" for run, label in SCORED),
+    *(f"score/{run}/{label}" for run, label in SCORED),
+    *(
+        f"diversity/{run}/{label}"
+        for run, label in SCORED
+        if STUDY.evaluation.generate[run].diversity
+    ),
+    *(
+        f"retain/{task}/{label}"
+        for task in cells.retained(STUDY)
+        for label in cells.labels(STUDY)
+    ),
+]
 
 
 rule tabulate:
     input:
-        train=[f"{OUT}/train/{cell.label}/record.json" for cell in cells.cells(STUDY)],
-        retain=[f"{OUT}/retain/{label}.json" for label in cells.labels(STUDY)],
-        score=[f"{OUT}/score/{run}/{label}.json" for run, label in SCORED],
-        diversity=[
-            f"{OUT}/diversity/{run}/{label}.json"
-            for run, label in SCORED
-            if STUDY.evaluation.generate[run].diversity
-        ],
-        select=[f"{OUT}/select/{s}/{m}.json" for s, m in rates.all_tuned(STUDY)],
         # A setting that its gate refuses has no tables, whatever an earlier run left.
         gate=[f"{OUT}/gate/{setting}.json" for setting in STUDY.settings],
-        contaminate=[f"{OUT}/contaminate/{c}/{r}.json" for c, r in cells.pairs(STUDY)],
+        records=[f"{OUT}/{name}.json" for name in RECORDS],
     output:
         record=f"{OUT}/tables/record.json",
         tables=expand(
@@ -43,14 +52,9 @@ rule tabulate:
         """
         python -m lora_ledger.stages.tabulate \
             --study "$LEDGER_STUDY" \
-            --train {input.train:q} \
-            --retain {input.retain:q} \
-            --score {input.score:q} \
-            --diversity {input.diversity:q} \
-            --select {input.select:q} \
-            --contaminate {input.contaminate:q} \
+            --records - \
             --out {params.out:q} \
-            > {log:q} 2>&1
+            > {log:q} 2>&1 <<< "{input.records:q}"
         """
 
 

@@ -1,23 +1,22 @@
-# What a cell has kept of the source domain.
-# in: models/<model>/, train/<cell>/, data/<corpus>/    out: retain/<cell>
+# What a cell has kept of the source domain: each text and each task by itself.
+# in: models/<model>/, train/<cell>/, data/<corpus>/    out: retain/<task>/<cell>
 
 
 rule retain:
     input:
-        data=[
-            f"{OUT}/data/{c}/record.json"
-            for c in sorted({*RETAINED.values(), *CHOSEN.values()})
-        ],
+        data=task_data,
         gate=permitted,
         model=f"{MODEL}/record.json",
         trained=trained,
     output:
-        record=f"{OUT}/retain/{{cell}}.json",
-        table=f"{OUT}/retain/{{cell}}.items.csv.gz",
+        record=f"{OUT}/retain/{{task}}/{{cell}}.json",
+        table=f"{OUT}/retain/{{task}}/{{cell}}.items.csv.gz",
     log:
-        f"{LOG}/retain/{{cell}}.log",
+        f"{LOG}/retain/{{task}}/{{cell}}.log",
     benchmark:
-        f"{LOG}/retain/{{cell}}.tsv"
+        f"{LOG}/retain/{{task}}/{{cell}}.tsv"
+    wildcard_constraints:
+        task=one_of(STUDY.evaluation.likelihood),
     conda:
         "../../envs/model.yaml"
     threads: THREADS
@@ -26,22 +25,32 @@ rule retain:
         gpu=GPU,
     params:
         **digests("retain"),
-        choices=[f"--choices {name}={OUT}/data/{c}" for name, c in CHOSEN.items()],
+        data=subpath(input.data, parent=True),
+        items_flag=lambda w, output: (
+            f"--items {output.table}" if "table" in output.keys() else ""
+        ),
         model=subpath(input.model, parent=True),
-        texts=[f"--text {name}={OUT}/data/{c}" for name, c in RETAINED.items()],
         trained=trained_flag,
     message:
-        "retain of {wildcards.cell}"
+        "retain {wildcards.task} of {wildcards.cell}"
     shell:
         """
         python -m lora_ledger.stages.retain \
             --study "$LEDGER_STUDY" \
+            --task {wildcards.task} \
             --cell {wildcards.cell} \
             --model {params.model:q} \
             {params.trained} \
-            {params.texts} \
-            {params.choices} \
+            --data {params.data:q} \
             --out {output.record:q} \
-            --items {output.table:q} \
+            {params.items_flag} \
             > {log:q} 2>&1
         """
+
+
+# A text has no items.
+use rule retain as retain_text with:
+    output:
+        record=f"{OUT}/retain/{{task}}/{{cell}}.json",
+    wildcard_constraints:
+        task=one_of(STUDY.evaluation.texts),

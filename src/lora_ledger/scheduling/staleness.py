@@ -37,7 +37,8 @@ def stage(name: str) -> Stage:
 def science(study: Study, name: str, **wildcards: str) -> str:
     """Digest of what a job's stage reads from the study and the catalogue.
 
-    `wildcards` are the job's names: model, corpus, other, setting, method, budget, seed, run, cell.
+    `wildcards` are the job's names: model, corpus, other, setting, method, budget, seed, run,
+    task, cell.
     """
     return stage(name).science(study, wildcards)
 

@@ -56,7 +56,7 @@ def draw(
     text: str,
     diverged: Mapping[str, Sequence[str]],
 ) -> Figure:
-    """The figure for one general text; each point is an entry of `tabulate.points`.
+    """The figure for one general text; each point is an entry of `tables.points.plane`.
 
     `diverged` names, by setting, the cells that have no point.
     """
@@ -263,7 +263,7 @@ def figure_of(study: Study, results: Mapping[str, Any], name: str) -> Figure:
     Raises ValueError when they have no points for it.
     """
     if name in (GAUNTLET, BENCHMARKS):
-        dots = results.get("dots", {}).get(name)
+        dots = results.get("intervals", {}).get(name)
         if dots is None:
             raise ValueError(
                 f"{name}: found no points in the tables, expected some; tabulate again"
@@ -275,7 +275,7 @@ def figure_of(study: Study, results: Mapping[str, Any], name: str) -> Figure:
         )
     texts = list(study.evaluation.texts) or [""]
     text = texts[0] if name == NAME else name.removeprefix(f"{NAME}-")
-    return draw(study, results["points"], text, results["diverged"])
+    return draw(study, results["plane"], text, results["diverged"])
 
 
 def run(study: Study, tables: Path, out: Path) -> Record:

@@ -121,6 +121,17 @@ def scored(study: Study) -> Iterator[tuple[str, str]]:
             yield run, label
 
 
+def retained(study: Study) -> list[str]:
+    """The names of what every cell is asked of the source domain: texts, then likelihood tasks."""
+    return [*study.evaluation.texts, *study.evaluation.likelihood]
+
+
+def corpus_of(study: Study, name: str) -> str:
+    """The corpus behind a text, a run of `generate` or a `likelihood` entry."""
+    text = study.evaluation.texts.get(name)
+    return text.corpus if text else task_of(study, name).corpus
+
+
 def task_of(study: Study, run: str) -> TaskInfo:
     """The task file behind a run of `generate` or a `likelihood` entry."""
     evaluation = study.evaluation
@@ -172,7 +183,7 @@ def jobs(study: Study) -> dict[str, int]:
         "train": len(index(study).cells),
         "generate": len(runs),
         "score": len(runs),
-        "retain": len(labels(study)),
+        "retain": len(labels(study)) * len(retained(study)),
         "diversity": sum(study.evaluation.generate[run].diversity for run, _ in runs),
         "tabulate": 1,
         "figures": 1,

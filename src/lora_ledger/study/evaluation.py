@@ -93,6 +93,9 @@ class Evaluation(Frozen):
         both = sorted(set(self.generate) & set(self.likelihood))
         if both:
             raise KeyProblem("likelihood", both, "names that `generate` does not have")
+        both = sorted(set(self.texts) & set(self.likelihood))
+        if both:
+            raise KeyProblem("likelihood", both, "names that `texts` does not have")
         for name in self.gauntlet_mean:
             require("gauntlet_mean", name, self.likelihood, "one of likelihood")
         return self

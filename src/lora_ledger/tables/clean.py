@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from .evidence import Evidence
 from .measures import Measure, without
 
+CLEAN = (
+    "clean subset: without the items whose question stands in the setting's corpus, whole or by 13 "
+    "words in a row"
+)
+
 
 @dataclass(frozen=True)
 class Clean:

@@ -81,11 +81,8 @@ def _families(evidence: Evidence) -> Iterator[tuple[str, Family]]:
 
 def _rows(evidence: Evidence, family: Family, run: str, name: str) -> Iterator[Mapping[str, Value]]:
     how = resampling(evidence, "problems")
-    found = {
-        label: evidence.diversity[run, label].results
-        for label in (BASE, *family.labels)
-        if (run, label) in evidence.diversity and evidence.diversity[run, label].results
-    }
+    held = evidence.of_run("diversity", run)
+    found = {label: held[label].results for label in (BASE, *family.labels) if label in held}
     counts = {label: r["classes"][name]["exact"] for label, r in found.items()}
     taking_part = {label: problems for label, problems in counts.items() if any(problems)}
     sizes = common_sizes(taking_part, run)

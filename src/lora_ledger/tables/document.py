@@ -33,6 +33,10 @@ class Column:
     right: bool = False
 
 
+UNITS = (Column("n", "n", right=True), Column("resampled", "resampled"))
+"""How many units an interval is of, and what was resampled."""
+
+
 @dataclass(frozen=True)
 class Section:
     """Rows that are compared with each other; `keys` name what they share.

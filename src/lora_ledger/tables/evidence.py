@@ -1,20 +1,25 @@
 """The records of a study, put in their places.
 
-In: a `Study` and the paths of records.
-Out: `Evidence`: records by cell, by (run, cell), by (setting, method) and by (corpus, run), each
-known to the study. It reads records only and computes nothing.
+In: a `Study` and the paths of records, in any order.
+Out: `Evidence`: each record by its stage and by the names that stand in it, all of them the
+study's. A path says nothing. It reads records only and computes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lora_ledger.common.errors import nearest
 from lora_ledger.records.record import Input, Record, read_record
-from lora_ledger.study.cells import OTHER, Cell, cells, labels
+from lora_ledger.study.cells import OTHER, Cell, cells, labels, retained
+from lora_ledger.study.rates import selected_rate, selection
 from lora_ledger.study.schema import Study
+
+Pair = tuple[str, str]
 
 
 class EvidenceError(ValueError):
@@ -23,19 +28,21 @@ class EvidenceError(ValueError):
 
 @dataclass(frozen=True)
 class Evidence:
-    """`score` and `diversity` are keyed (run of `evaluation.generate`, cell label).
-
-    `contaminate` is keyed (corpus of a setting, key of `evaluation.generate` or `likelihood`).
+    """`train` is keyed by cell, `prepare` by setting, `select` by (setting, method), `contaminate`
+    by (corpus of a setting, run), all others by (run, cell): a run is a key of the study's
+    `evaluation`.
     """
 
     study: Study
     cells: tuple[Cell, ...]
-    train: dict[str, Record]
-    retain: dict[str, Record]
-    score: dict[tuple[str, str], Record]
-    diversity: dict[tuple[str, str], Record]
-    select: dict[tuple[str, str], Record]
-    contaminate: dict[tuple[str, str], Record]
+    train: dict[str, Record] = field(default_factory=dict)
+    prepare: dict[str, Record] = field(default_factory=dict)
+    generate: dict[Pair, Record] = field(default_factory=dict)
+    retain: dict[Pair, Record] = field(default_factory=dict)
+    score: dict[Pair, Record] = field(default_factory=dict)
+    diversity: dict[Pair, Record] = field(default_factory=dict)
+    select: dict[Pair, Record] = field(default_factory=dict)
+    contaminate: dict[Pair, Record] = field(default_factory=dict)
 
     def of_setting(self, setting: str) -> list[Cell]:
         """The setting's cells that have a training record, in the study's order."""
@@ -58,96 +65,127 @@ class Evidence:
     def diverged(self, label: str) -> bool:
         return label in self.train and self.train[label].status == "diverged"
 
+    def of_run(self, stage: str, run: str) -> dict[str, Record]:
+        """The records of a stage on one run that have results, by cell, the base first."""
+        held: dict[Pair, Record] = getattr(self, stage)
+        found = {x: held[run, x] for x in labels(self.study) if (run, x) in held}
+        return {label: record for label, record in found.items() if record.results}
+
+    def has(self, stage: str, run: str, label: str) -> bool:
+        """Whether there is a record of a stage on one run of one cell that has results."""
+        held: dict[Pair, Record] = getattr(self, stage)
+        return (run, label) in held and bool(held[run, label].results)
+
     def ids(self) -> dict[str, Input]:
         """Both hashes of every record, for the inputs of what is made from them."""
-        found = {f"train/{label}": record.input for label, record in self.train.items()}
-        found |= {f"retain/{label}": record.input for label, record in self.retain.items()}
-        for stage, records in (
-            ("score", self.score),
-            ("diversity", self.diversity),
-            ("select", self.select),
-            ("contaminate", self.contaminate),
-        ):
-            found |= {f"{stage}/{a}/{b}": record.input for (a, b), record in records.items()}
-        return found
+        return {
+            f"{stage}/{key if isinstance(key, str) else '/'.join(key)}": record.input
+            for stage in STAGES
+            for key, record in getattr(self, stage).items()
+        }
 
 
-def gather(
-    study: Study,
-    *,
-    train: Sequence[Path] = (),
-    retain: Sequence[Path] = (),
-    score: Sequence[Path] = (),
-    diversity: Sequence[Path] = (),
-    select: Sequence[Path] = (),
-    contaminate: Sequence[Path] = (),
-) -> Evidence:
-    """Read and place records; raises EvidenceError naming the file that fits nowhere."""
-    known = tuple(cells(study))
-    trained, all_labels = [c.label for c in known], labels(study)
-    pairs = {f"{s}/{m}": (s, m) for s in study.settings for m in study.methods}
-    runs = list(study.evaluation.generate)
+STAGES = (
+    "train", "prepare", "generate", "retain", "score", "diversity", "select", "contaminate",
+)  # fmt: skip
 
-    def place(path: Path, names: Sequence[str], what: str, label: str) -> str:
-        if label not in names:
-            near = nearest(label, names)
+
+def gather(study: Study, records: Iterable[Path]) -> Evidence:
+    """Read and place records.
+
+    Raises EvidenceError naming the file that fits nowhere, stands for what another one stands for,
+    or was trained at another rate than the one that was selected.
+    """
+    places = _places(study)
+    found: dict[str, dict[Any, Record]] = {stage: {} for stage in STAGES}
+    where: dict[tuple[str, str], Path] = {}
+    for path in records:
+        record = read_record(path)
+        if record.stage not in places:
+            raise EvidenceError(
+                f"{path}: found a record of {record.stage}, expected one of "
+                f"{', '.join(places)}; leave the file out"
+            )
+        name = _name(record)
+        known = places[record.stage]
+        if name not in known:
+            near = nearest(name, list(known))
             hint = f"; did you mean {near!r}?" if near else ""
             raise EvidenceError(
-                f"{path}: found the {what} {label!r}, expected one of the study {study.name!r}"
-                f"{hint}; leave the file out or run the stage again"
+                f"{path}: found {record.stage} of {name!r}, expected one of the study "
+                f"{study.name!r}{hint}; leave the file out or run the stage again"
             )
-        return label
+        first = where.setdefault((record.stage, name), path)
+        if known[name] in found[record.stage]:
+            raise EvidenceError(
+                f"{path}: found a second record for {record.stage} of {name!r}, expected one; "
+                f"the first is {first}: leave one of them out"
+            )
+        found[record.stage][known[name]] = record
+    evidence = Evidence(study, tuple(cells(study)), **found)
+    _check_rates(evidence, where)
+    return evidence
 
-    def by_cell(paths: Sequence[Path], stage: str, names: Sequence[str]) -> dict[str, Record]:
-        found = [(path, _read(path, stage)) for path in paths]
-        return {place(path, names, "cell", record.cell): record for path, record in found}
 
-    def by_run(paths: Sequence[Path], stage: str) -> dict[tuple[str, str], Record]:
-        found: dict[tuple[str, str], Record] = {}
-        for path in paths:
-            record = _read(path, stage)
-            label = place(path, all_labels, "cell", record.cell)
-            found[place(path, runs, "run", _run_of(path, record, runs)), label] = record
-        return found
+def _places(study: Study) -> dict[str, dict[str, str | Pair]]:
+    """By stage, the names that a record may have and the keys that they are put under."""
+    every, runs = labels(study), list(study.evaluation.generate)
+    corpora = dict.fromkeys(setting.corpus for setting in study.settings.values())
 
-    selected: dict[tuple[str, str], Record] = {}
-    for path in select:
-        record = _read(path, "select")
-        name = record.cell if record.cell in pairs else f"{path.parent.name}/{path.stem}"
-        selected[pairs[place(path, list(pairs), "setting and method", name)]] = record
-    sets = [*runs, *study.evaluation.likelihood]
-    overlaps = {
-        f"{setting.corpus}/{run}": (setting.corpus, run)
-        for setting in study.settings.values()
-        for run in sets
+    def by_run(names: Iterable[str]) -> dict[str, str | Pair]:
+        return {f"{run}/{label}": (run, label) for run in names for label in every}
+
+    generated = by_run(runs)
+    return {
+        "train": {cell.label: cell.label for cell in cells(study)},
+        "prepare": {setting: setting for setting in study.settings},
+        "generate": generated,
+        "retain": by_run(retained(study)),
+        "score": generated,
+        "diversity": generated,
+        "select": {f"{s}/{m}": (s, m) for s in study.settings for m in study.methods},
+        "contaminate": {
+            f"{corpus}/{run}": (corpus, run)
+            for corpus in corpora
+            for run in (*runs, *study.evaluation.likelihood)
+        },
     }
-    contaminated: dict[tuple[str, str], Record] = {}
-    for path in contaminate:
-        record = _read(path, "contaminate")
-        name = place(path, list(overlaps), "corpus and run", record.cell)
-        contaminated[overlaps[name]] = record
-    return Evidence(
-        study,
-        known,
-        by_cell(train, "train", trained),
-        by_cell(retain, "retain", all_labels),
-        by_run(score, "score"),
-        by_run(diversity, "diversity"),
-        selected,
-        contaminated,
-    )
 
 
-def _read(path: Path, stage: str) -> Record:
-    record = read_record(path)
-    if record.stage != stage:
-        raise EvidenceError(f"{path}: found a record of {record.stage}, expected one of {stage}")
-    return record
+def _name(record: Record) -> str:
+    """The record's names as one: `<run>/<cell>` where a cell is evaluated."""
+    if record.stage in ("generate", "retain", "score", "diversity"):
+        run = record.names.get("run") or record.names.get("task")
+        return f"{run}/{record.cell}"
+    return record.cell
 
 
-def _run_of(path: Path, record: Record, runs: Sequence[str]) -> str:
-    """The run's name from the settings, else the folder above `<cell>.json`."""
-    for key in ("run", "name"):
-        if record.science.settings.get(key) in runs:
-            return str(record.science.settings[key])
-    return path.parents[record.cell.count("/")].name
+def _check_rates(evidence: Evidence, where: dict[tuple[str, str], Path]) -> None:
+    """Refuse a cell that was trained before a selection changed."""
+    study = evidence.study
+    for cell in evidence.cells:
+        chosen = selection(study, cell.setting, cell.method)
+        if cell.label not in evidence.train or chosen is None or chosen not in evidence.select:
+            continue
+        rate = evidence.select[chosen].results.get("learning_rate")
+        if rate is not None:
+            rate = selected_rate(study, cell.setting, cell.method, rate)
+        trained = evidence.train[cell.label].results.get("learning_rate")
+        if not _same(trained, rate):
+            raise EvidenceError(
+                f"{where['train', cell.label]}: found {cell.label} trained at the learning rate "
+                f"{_shown(trained)}, expected {_shown(rate)}, by the choice of "
+                f"{where['select', '/'.join(chosen)]}; give the same command again: it trains "
+                "those cells"
+            )
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    """Whether two rates are one, but for the last digits of a product."""
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=1e-9)
+
+
+def _shown(rate: float | None) -> str:
+    return "none (every rate diverged)" if rate is None else f"{rate:g}"

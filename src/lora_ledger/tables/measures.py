@@ -25,8 +25,7 @@ from lora_ledger.analysis.statistics import (
     stratified_ratio,
     wilson,
 )
-from lora_ledger.records.record import Record
-from lora_ledger.study.cells import BASE, Cell
+from lora_ledger.study.cells import BASE
 from lora_ledger.study.regimes import REGIMES
 
 from .evidence import Evidence, EvidenceError
@@ -139,18 +138,15 @@ def validation(evidence: Evidence, setting: str) -> Measure | None:
 def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[Measure]:
     """Metrics and the companion of a generation run, for the base and those of `labels` that have
     records."""
-    records = {
-        label: evidence.score[run, label].results
-        for label in (BASE, *labels)
-        if (run, label) in evidence.score and evidence.score[run, label].results
-    }
+    held = evidence.of_run("score", run)
+    records = {label: held[label].results for label in (BASE, *labels) if label in held}
     if not records:
         return []
     measures = []
     first = next(iter(records.values()))
     groups = clusters(first)
     units = "groups of problems" if groups else "problems"
-    note = asked(next(evidence.score[run, label].science.settings for label in records))
+    note = asked(next(held[label].science.settings for label in records))
     for metric in first["metrics"]:
         series = {label: mean_of(r["ids"], r["metrics"][metric]) for label, r in records.items()}
         measures.append(
@@ -265,6 +261,13 @@ def level(measure: Measure, series: Sequence[Series], how: Resampling) -> Interv
     return bootstrap_ratio(numer, denom, how, measure.groups)
 
 
+def what_was_resampled(level_units: str, change_units: str) -> str:
+    """Where the level's interval resampled nothing, the change's still did."""
+    if level_units.startswith("none"):
+        return f"{change_units}; after: Wilson"
+    return level_units
+
+
 def change(
     measure: Measure, after: Sequence[Series], before: Sequence[Series], how: Resampling
 ) -> Interval | str:
@@ -304,42 +307,3 @@ def at_chance(measure: Measure) -> bool:
     error = math.sqrt(sum(squares)) / len(squares)
     assert measure.chance is not None
     return abs(measure.value(measure.base) - measure.chance) <= 2 * error
-
-
-def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
-    """The repair control to hold a cell against: same budget and seed, the method most alike.
-
-    Most alike: the same method, else the same kind with the nearest rank.
-    """
-    study = evidence.study
-
-    def unlike(other: Cell) -> float:
-        return study.methods[cell.method].distance(study.methods[other.method])
-
-    found = [
-        other
-        for other in evidence.cells
-        if study.settings[other.setting].role == "control"
-        and (other.budget, other.seed) == (cell.budget, cell.seed)
-        and math.isfinite(unlike(other))
-        and other.label in evidence.retain
-        and evidence.retain[other.label].results
-    ]
-    return min(found, key=lambda other: (other.method != cell.method, unlike(other)), default=None)
-
-
-def rate_note(evidence: Evidence, cell: Cell, record: Record) -> str:
-    """The learning rate and how it was come by."""
-    study = evidence.study
-    rate = record.results.get("learning_rate")
-    number = f"{rate:.1e}".replace("e-0", "e-").replace(".0e", "e") if rate else "rate unknown"
-    at = study.methods[cell.method].at
-    own = study.rates_of(cell.setting, cell.method)
-    if at and not own:
-        return f"{number}, at {at}"
-    if len(own) == 1:
-        return f"{number}, one rate, not tuned"
-    chosen = evidence.select.get((cell.setting, cell.method))
-    if chosen is None:
-        return f"{number}, no selection given"
-    return f"{number}, {'on edge, not tuned' if chosen.results.get('on_edge') else 'tuned'}"

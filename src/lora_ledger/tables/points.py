@@ -1,8 +1,9 @@
-"""The points of the dot plots: accuracies with their intervals and what guessing gives.
+"""The points of the figures, as plain values.
 
 In: `Evidence`.
-Out: plain values for the figures `forgetting-gauntlet`, in a study that names a `gauntlet_mean`,
-and `benchmarks`, in a study without settings.
+Out: `plane`: what each cell learned and forgot, for `learning-forgetting`. `intervals`: accuracies
+with what guessing gives, for `forgetting-gauntlet`, in a study that names a `gauntlet_mean`, and
+`benchmarks`, in a study without settings. `diverged`: the cells that have no point.
 It draws nothing.
 """
 
@@ -15,14 +16,73 @@ from lora_ledger.study.cells import BASE, Cell
 
 from .arms import Arm, external, trained
 from .evidence import Evidence
-from .measures import Measure, Series, at_chance, level, resampling, target_scores
-from .retention import GAUNTLET, PER_TOKEN, gauntlet, general, members
+from .measures import (
+    Measure,
+    Series,
+    at_chance,
+    change,
+    level,
+    resampling,
+    target_scores,
+    validation,
+)
+from .retention import GAUNTLET, PER_TOKEN, gauntlet, members, retention, texts
 
 FORGETTING_GAUNTLET = "forgetting-gauntlet"
 BENCHMARKS = "benchmarks"
 
 
-def dots(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+def plane(evidence: Evidence) -> list[dict[str, Any]]:
+    """For each complete cell: change of target loss, and of each general text, in bits per byte."""
+    measured = texts(evidence)
+    found = []
+    for setting, facts in evidence.study.settings.items():
+        target = validation(evidence, setting)
+        for cell in evidence.of_setting(setting):
+            series = target.after.get(cell.label) if target else None
+            if target is None or series is None:
+                continue
+            before = target.before_of(cell.label)
+            sides = {
+                m.run: _change(evidence, m, s, m.base)
+                for m in measured
+                if (s := m.after.get(cell.label)) and m.base
+            }
+            found.append(
+                {
+                    "setting": setting,
+                    "role": facts.role,
+                    "method": cell.method,
+                    "budget": cell.budget,
+                    "seed": cell.seed,
+                    "target": _change(evidence, target, series, before),
+                    "texts": sides,
+                }
+            )
+    return found
+
+
+def diverged(evidence: Evidence) -> dict[str, list[str]]:
+    """By setting, the cells that diverged, as `method budget s<seed>`."""
+    found: dict[str, list[str]] = {}
+    for cell in evidence.cells:
+        if evidence.diverged(cell.label):
+            name = f"{cell.method} {cell.budget} s{cell.seed}"
+            found.setdefault(cell.setting, []).append(name)
+    return found
+
+
+def _change(
+    evidence: Evidence, measure: Measure, after: Series, before: Series | None
+) -> list[float]:
+    """[estimate, low, high]."""
+    assert before is not None
+    found = change(measure, [after], [before], resampling(evidence, measure.units))
+    assert not isinstance(found, str), "a loss has an interval"
+    return [found.estimate, found.low, found.high]
+
+
+def intervals(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
     """By figure, its measures, each with its arms' [estimate, low, high].
 
     Of several seeds the mean stands for all; a diverged arm has no value.
@@ -30,9 +90,9 @@ def dots(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if evidence.study.evaluation.gauntlet_mean:
         both = (*gauntlet(evidence), *members(evidence))
-        found[FORGETTING_GAUNTLET] = [_dots(evidence, m) for m in both]
+        found[FORGETTING_GAUNTLET] = [_with_rows(evidence, m) for m in both]
     if not evidence.study.settings:
-        found[BENCHMARKS] = [_dots(evidence, m) for m in _accuracies(evidence)]
+        found[BENCHMARKS] = [_with_rows(evidence, m) for m in _accuracies(evidence)]
     return found
 
 
@@ -41,10 +101,10 @@ def _accuracies(evidence: Evidence) -> Iterator[Measure]:
     others = list(evidence.others.values())
     for run in evidence.study.evaluation.generate:
         yield from (m for m in target_scores(evidence, run, others) if m.share)
-    yield from (m for m in general(evidence) if m.share)
+    yield from (m for m in retention(evidence) if m.share)
 
 
-def _dots(evidence: Evidence, measure: Measure) -> dict[str, Any]:
+def _with_rows(evidence: Evidence, measure: Measure) -> dict[str, Any]:
     how = resampling(evidence, measure.units)
 
     def value(series: list[Series]) -> list[float] | None:

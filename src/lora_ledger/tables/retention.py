@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from lora_ledger.study.cells import labels
-
 from .evidence import Evidence, EvidenceError
 from .measures import (
     ROWS,
@@ -37,17 +35,19 @@ CHOICES = (
 NOT_PUBLISHED = ("rebuilt rows", "other text")
 
 
-def general(evidence: Evidence) -> list[Measure]:
+def retention(evidence: Evidence) -> list[Measure]:
     """All that `retain` measured: texts, then each task, then the Gauntlet's mean."""
-    tasks = [m for name in _names(evidence, "choices") for m in _task(evidence, name)]
+    tasks = [m for name in evidence.study.evaluation.likelihood for m in _task(evidence, name)]
     return [*texts(evidence), *tasks, *gauntlet(evidence)]
 
 
 def texts(evidence: Evidence) -> list[Measure]:
     """Bits per byte of each held-out text; `run` is the text's name."""
     measures = []
-    for name in _names(evidence, "texts"):
-        found = _of(evidence, "texts", name)
+    for name in evidence.study.evaluation.texts:
+        found = _results(evidence, name)
+        if not found:
+            continue
         series = {
             label: bits_per_byte(t["documents"], t["nats"], t["bytes"])
             for label, t in found.items()
@@ -59,8 +59,10 @@ def texts(evidence: Evidence) -> list[Measure]:
 
 
 def _task(evidence: Evidence, name: str) -> list[Measure]:
-    """The measures of one task, of whichever kind."""
-    found = _of(evidence, "choices", name)
+    """The measures of one task, of whichever kind; none where no cell was asked it."""
+    found = _results(evidence, name)
+    if not found:
+        return []
     first = next(iter(found.values()))
     groups = clusters(first)
     units = "groups of items" if groups else "items"
@@ -103,16 +105,19 @@ def _options(choices: Mapping[str, Any]) -> np.typing.NDArray[np.float64]:
 def members(evidence: Evidence) -> list[Measure]:
     """The accuracy by loss per token of each task of `evaluation.gauntlet_mean`.
 
-    Raises EvidenceError when a record of `retain` lacks it.
+    Raises EvidenceError when a cell that was asked one of them was not asked another, or of a task
+    without it.
     """
+    names = evidence.study.evaluation.gauntlet_mean
+    asked = {label: None for name in names for label in _results(evidence, name)}
     chosen = []
-    for name in evidence.study.evaluation.gauntlet_mean if _labels(evidence) else ():
-        for label in _labels(evidence):
-            found = evidence.retain[label].results["choices"].get(name, {})
-            if not found.get("acc_token"):
+    for name in names if asked else ():
+        found = _results(evidence, name)
+        for label in asked:
+            if not found.get(label, {}).get("acc_token"):
                 raise EvidenceError(
-                    f"evaluation.gauntlet_mean: {name}: found no acc_token in the retain record of "
-                    f"{label}, expected the accuracy by loss per token of a task of several "
+                    f"evaluation.gauntlet_mean: {name}: found no acc_token of {label}, expected a "
+                    "record of retain with the accuracy by loss per token of a task of several "
                     "choices; run retain again, or leave the task out of gauntlet_mean"
                 )
         chosen += [m for m in _task(evidence, name) if m.name == f"{name}, {PER_TOKEN}"]
@@ -199,9 +204,7 @@ def _equals(evidence: Evidence, name: str) -> str:
 def _settings(evidence: Evidence, name: str) -> Mapping[str, Any]:
     """How a task was run; raises EvidenceError when two cells were run with other few-shots."""
     found = {
-        label: chosen
-        for label in _labels(evidence)
-        if (chosen := evidence.retain[label].science.settings.get("choices", {}).get(name))
+        label: record.science.settings for label, record in evidence.of_run("retain", name).items()
     }
     for label, chosen in found.items():
         first = next(iter(found))
@@ -214,18 +217,6 @@ def _settings(evidence: Evidence, name: str) -> Mapping[str, Any]:
     return next(iter(found.values()), {})
 
 
-def _labels(evidence: Evidence) -> list[str]:
-    """The cells that have results of `retain`, the base first."""
-    known = labels(evidence.study)
-    return [x for x in known if x in evidence.retain and evidence.retain[x].results]
-
-
-def _of(evidence: Evidence, kind: str, name: str) -> dict[str, Mapping[str, Any]]:
-    """By cell, the results under a name of `texts` or `choices`."""
-    found = {x: evidence.retain[x].results[kind].get(name) for x in _labels(evidence)}
-    return {label: results for label, results in found.items() if results}
-
-
-def _names(evidence: Evidence, kind: str) -> list[str]:
-    every = (name for x in _labels(evidence) for name in evidence.retain[x].results[kind])
-    return list(dict.fromkeys(every))
+def _results(evidence: Evidence, name: str) -> dict[str, Mapping[str, Any]]:
+    """By cell, the base first, what `retain` measured under a name of `texts` or `likelihood`."""
+    return {label: record.results for label, record in evidence.of_run("retain", name).items()}

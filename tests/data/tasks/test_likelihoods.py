@@ -74,10 +74,10 @@ def test_accuracy_and_nats_item_by_item(taught: Path, tmp_path: Path) -> None:
     choices = {"last-word": LikelihoodTask(task="lambada").model_dump(mode="json")}
     raw["evaluation"] |= {"likelihood": choices, "texts": {}}
     record = retain(
-        Study.model_validate(raw), "base", taught, None, {}, {"last-word": tmp_path / "data"},
+        Study.model_validate(raw), "last-word", "base", taught, None, tmp_path / "data",
         tmp_path / "r.json", tmp_path / "r.csv.gz",
     )  # fmt: skip
-    found = record.results["choices"]["last-word"]
+    found = record.results
     assert set(found) == {"kind", "items", "groups", "acc", "nats", "bytes", "tokens"}
     assert found["kind"] == "continuation"
     assert sorted(found["groups"], key=int) == [str(i) for i in range(40)]

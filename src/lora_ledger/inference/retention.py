@@ -1,0 +1,189 @@
+"""What a cell has kept of the source domain: bits of held-out text, and tasks by likelihoods.
+
+In: a language model, and a text or a task of the study's `evaluation` with its corpus. Out: nats
+and bytes of each document, or what each item came to with a row for every scored continuation;
+lm-eval makes the requests and its accuracies. It compares nothing with the base: `tables` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from math import exp, log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_ledger.common.errors import require
+from lora_ledger.common.startup import loading
+from lora_ledger.data.tasks import describe
+from lora_ledger.study.evaluation import LikelihoodTask, RetainText
+from lora_ledger.study.schema import Study
+
+if TYPE_CHECKING:
+    from lora_ledger.data.tasks.loading import LocalTask
+
+    from .language_model import LedgerModel
+
+COLUMNS = (
+    "task", "item", "choice", "gold", "loglikelihood", "tokens", "characters", "bytes",
+)  # fmt: skip
+TEXT = "text"
+Rows = list[dict[str, Any]]
+
+
+def entry(study: Study, task: str) -> RetainText | LikelihoodTask:
+    """The text or the likelihood task of that name; raises KeyProblem where there is none."""
+    evaluation = study.evaluation
+    require(
+        "--task",
+        task,
+        [*evaluation.texts, *evaluation.likelihood],
+        "one of evaluation.texts or evaluation.likelihood",
+    )
+    return evaluation.texts.get(task) or evaluation.likelihood[task]
+
+
+def resolved(study: Study, task: str) -> dict[str, Any]:
+    """The keys of `task` as they are used, with what its task file says."""
+    what = entry(study, task)
+    found: dict[str, Any] = what.model_dump(mode="json")
+    if isinstance(what, LikelihoodTask):
+        info = describe(what.task, what.corpus)
+        found |= {"num_fewshot": info.shots(what.num_fewshot), "task": asdict(info)}
+    return found
+
+
+def measure(lm: LedgerModel, study: Study, task: str, folder: Path) -> tuple[dict[str, Any], Rows]:
+    """The results of the text or the task `task` on the corpus in `folder`, and the rows of its
+    items (none of a text). `kind` is `text`, `choices` or `continuation`."""
+    what = entry(study, task)
+    if isinstance(what, RetainText):
+        return {"kind": TEXT, **measure_text(lm, folder, what)}, []
+    return measure_items(lm, task, folder, what)
+
+
+def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[str, str, str]]:
+    """(id, group, text) of documents in stored order, up to `kilobytes` x 1024 UTF-8 bytes.
+
+    The last document is cut at the limit, at the end of a whole character.
+    """
+    left = kilobytes * 1024
+    chosen = []
+    for row in rows:
+        text = row["text"].encode()[:left].decode(errors="ignore")
+        if not text:
+            break
+        chosen.append((row["id"], row["group"], text))
+        left -= len(text.encode())
+    return chosen
+
+
+def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, Any]:
+    """Nats, bytes and tokens of each held-out document of the split `test`, each by itself.
+
+    A document is scored in windows of `sequence_length` tokens; the prefix token stands before
+    its first.
+    """
+    from lora_ledger.data.corpora.store import load as load_rows
+
+    documents = held_out(load_rows(folder, "test"), what.kilobytes)
+    scores = lm.rolling([text for *_, text in documents], what.sequence_length)
+    return {
+        "documents": [name for name, *_ in documents],
+        "groups": [group for _, group, _ in documents],
+        "nats": [-nats for nats, _ in scores],
+        "bytes": [len(text.encode()) for *_, text in documents],
+        "tokens": [tokens for _, tokens in scores],
+    }
+
+
+def measure_items(
+    lm: LedgerModel, name: str, folder: Path, what: LikelihoodTask
+) -> tuple[dict[str, Any], Rows]:
+    """A task's items as the record holds them, a list for each key, and a row of COLUMNS for each
+    scored continuation. `kind` is the task's: see `of_choices` and `of_continuation`.
+    """
+    with loading():
+        from lora_ledger.data.tasks.loading import build
+
+        task = build(what.task, folder, what.num_fewshot, corpus=what.corpus)
+    kind = describe(what.task).kind
+    chosen = task.chosen(what.limit)
+    answers = iter(lm.loglikelihood([request for i in chosen for request in task.instances[i]]))
+    found: dict[str, Any] = {"kind": kind, "items": [], "groups": []}
+    rows = []
+    for i in chosen:
+        document, instances = task.documents[i], task.instances[i]
+        results = [next(answers) for _ in instances]
+        tokens = [len(lm.encode(*request.args)[1]) for request in instances]
+        measure = of_continuation if kind == "continuation" else of_choices
+        values, texts, gold = measure(task.task, document, results, tokens)
+        for key, value in {"items": document["id"], "groups": document["group"], **values}.items():
+            found.setdefault(key, []).append(value)
+        for j, text in enumerate(texts):
+            size = len(text.encode())
+            row = (
+                name, document["id"], j, int(j == gold), results[j][0], tokens[j], len(text), size,
+            )  # fmt: skip
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return found, rows
+
+
+def of_choices(
+    task: LocalTask,
+    document: Mapping[str, Any],
+    results: Sequence[tuple[float, bool]],
+    tokens: Sequence[int],
+) -> tuple[dict[str, Any], list[str], int]:
+    """What an item of several choices came to, the continuations scored, and the right one.
+
+    `acc` (the largest summed log-likelihood) and, where the task has it, `acc_norm` (after division
+    by the choice's characters) are lm-eval's. `acc_token` takes the lowest mean loss per token, as
+    the Gauntlet of Biderman et al. does. Where the choices are contexts, one continuation is scored
+    after each, and tokens and characters are that continuation's. `cross_entropy` is in nats.
+    """
+    several = bool(task.multiple_input)
+    gold = int(task.doc_to_text(document) if several else task.doc_to_target(document))
+    choices: list[str] = task.doc_to_choice(document)
+    texts = [str(task.doc_to_target(document))] * len(choices) if several else choices
+    metrics = task.process_results(document, results)
+    sums = [nats for nats, _ in results]
+    values: dict[str, Any] = {"options": len(choices), "gold": gold}
+    values |= {key: int(metrics[key]) for key in ("acc", "acc_norm") if key in metrics}
+    values["acc_token"] = int(lowest_loss(sums, tokens) == gold)
+    values["cross_entropy"] = cross_entropy(sums, gold)
+    return values, texts, gold
+
+
+def of_continuation(
+    task: LocalTask,
+    document: Mapping[str, Any],
+    results: Sequence[tuple[float, bool]],
+    tokens: Sequence[int],
+) -> tuple[dict[str, Any], list[str], int]:
+    """What an item of one continuation came to, that continuation, and its place.
+
+    `acc` is lm-eval's: 1 where greedy decoding gives the continuation. `bytes` are those of the
+    continuation as it is scored, the blank before the word included.
+    """
+    text = str(task.doc_to_target(document))
+    metrics = task.process_results(document, results)
+    values = {
+        "acc": int(metrics["acc"]),
+        "nats": -results[0][0],
+        "bytes": len(text.encode()),
+        "tokens": tokens[0],
+    }
+    return values, [text], 0
+
+
+def lowest_loss(sums: Sequence[float], tokens: Sequence[int]) -> int:
+    """The choice with the lowest mean loss per token; the first of several that are level."""
+    means = [-nats / max(1, count) for nats, count in zip(sums, tokens, strict=True)]
+    return means.index(min(means))
+
+
+def cross_entropy(values: Sequence[float], gold: int) -> float:
+    """-log softmax(values)[gold], in nats."""
+    top = max(values)
+    return log(sum(exp(value - top) for value in values)) + top - values[gold]

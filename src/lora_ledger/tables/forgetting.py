@@ -1,0 +1,171 @@
+"""The table of forgetting: what each cell lost of the source domain.
+
+In: `Evidence` and what `retain` measured.
+Out: a `Table`: one section for each measure, with base, targets, repair controls and somebody
+else's models side by side, and after it the subset without a corpus's items. Diverged cells keep
+their row and say so.
+It judges nothing: intervals stand beside each other and no verdict is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from lora_ledger.study.cells import BASE, Cell, retained
+
+from .arms import ARM, DIVERGED, Arm, external, external_note, trained
+from .clean import CLEAN, clean, permitted
+from .document import UNITS, Column, Section, Table, Value
+from .evidence import Evidence
+from .measures import Measure, at_chance, change, level, resampling, what_was_resampled
+from .retention import gauntlet_note, retention
+
+
+def forgetting(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table:
+    """General text, choices and continuations: base, targets, controls and others side by side."""
+    study = evidence.study
+    controlled = any(s.role == "control" for s in study.settings.values())
+    beyond = (
+        Column("beyond", f"beyond the control [{interval}]", signed=True, right=True),
+        Column("control", "its control"),
+    )
+    columns = (
+        Column("setting", "setting"),
+        *ARM,
+        Column("value", f"value [{interval}]", right=True),
+        Column("change", f"change against base [{interval}]", signed=True, right=True),
+        *(beyond if controlled else ()),
+        *UNITS,
+    )
+    sections = []
+    for measure in retention(evidence):
+        known = [
+            c for c in evidence.cells if c.label in measure.after or evidence.diverged(c.label)
+        ]
+        arms = [*trained(evidence, known), *external(evidence, measure.after)]
+        sections.append(_forgotten(evidence, measure, arms))
+        for corpus in evidence.corpora:
+            left = clean(evidence, corpus, measure)
+            mine = [c for c in known if c in evidence.of_corpus(corpus)]
+            if left and left.measure:
+                arms = list(trained(evidence, mine))
+                sections.append(_forgotten(evidence, left.measure, arms, f"corpus: {corpus}"))
+            elif left:
+                keys = {"measure": left.name, "note": f"corpus: {corpus}"}
+                row: dict[str, Value] = {"setting": "all", "value": left.absent, "n": 0}
+                sections.append(Section(keys, (row,)))
+    extra = _forgetting_notes(evidence, controlled, sections)
+    return Table("forgetting", "What was forgotten", (*notes, *extra), columns, tuple(sections))
+
+
+def _forgetting_notes(
+    evidence: Evidence, controlled: bool, sections: Sequence[Section]
+) -> list[str]:
+    study = evidence.study
+    extra = [
+        "change: cell - base on the same units; forgotten is + for bits per byte and "
+        "cross-entropy, - for accuracy"
+    ]
+    if study.model_entry().weights.startswith("dequantised"):
+        extra.append(
+            "no verdict on forgetting is given: training on any text repairs part of what "
+            f"quantisation took from these weights ({study.model_entry().weights})"
+        )
+    if controlled:
+        extra.append(
+            "control: the same budget of general text; beyond the control: the cell's change less "
+            "the control's, paired; the control is of the same method, else of the same kind and "
+            "the nearest rank"
+        )
+    if any("at chance" in section.keys["note"] for section in sections):
+        extra.append(
+            "base is at chance: within two standard errors of guessing; such a measure "
+            "can show no forgetting"
+        )
+    if study.evaluation.gauntlet_mean:
+        extra.append(gauntlet_note(evidence))
+    extra += external_note(evidence)
+    extra += permitted(evidence, study.evaluation.likelihood)
+    if any("clean subset" in section.keys["measure"] for section in sections):
+        extra.append(CLEAN)
+    return extra
+
+
+def _forgotten(
+    evidence: Evidence, measure: Measure, arms: Sequence[Arm], above: str = ""
+) -> Section:
+    """A section; its note says chance, then what the task is, then `above`."""
+    chance = "base is at chance" if at_chance(measure) else ""
+    if measure.chance is not None:
+        chance = f"{chance or 'chance'}: {measure.chance:.3f}"
+    note = "; ".join(filter(None, [chance, measure.note, above]))
+    rows = tuple(_forgetting_rows(evidence, measure, arms))
+    return Section({"measure": measure.name, "note": note}, rows, measure.digits)
+
+
+def _forgetting_rows(
+    evidence: Evidence, measure: Measure, arms: Sequence[Arm]
+) -> Iterator[Mapping[str, Value]]:
+    how = resampling(evidence, measure.units)
+    base = measure.base
+    if base:
+        value = level(measure, [base], how)
+        yield {
+            "setting": BASE,
+            "method": BASE,
+            "value": value,
+            "n": value.n,
+            "resampled": value.resampled,
+        }
+    for arm in arms:
+        row: dict[str, Value] = {"setting": arm.setting, **arm.named}
+        if evidence.diverged(arm.labels[0]):
+            yield row | {"value": DIVERGED, "change": DIVERGED}
+            continue
+        after = [measure.after[label] for label in arm.labels]
+        value = level(measure, after, how)
+        row |= {
+            "value": value,
+            "n": value.n,
+            "resampled": what_was_resampled(value.resampled, how.what),
+        }
+        if base:
+            row["change"] = change(measure, after, [base], how)
+        yield row | _beyond(evidence, measure, arm)
+
+
+def _beyond(evidence: Evidence, measure: Measure, arm: Arm) -> dict[str, Value]:
+    """The arm's change less that of its repair control, where each of its cells has one."""
+    controls = [control_of(evidence, c) for c in arm.cells]
+    target = all(evidence.study.settings[c.setting].role == "target" for c in arm.cells)
+    held = [measure.after[c.label] for c in controls if c and c.label in measure.after]
+    if not controls or not target or len(held) < len(controls):
+        return {}
+    after = [measure.after[label] for label in arm.labels]
+    names = dict.fromkeys(f"{c.setting}/{c.method}" for c in controls if c)
+    return {
+        "beyond": change(measure, after, held, resampling(evidence, measure.units)),
+        "control": ", ".join(names),
+    }
+
+
+def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
+    """The repair control to hold a cell against: same budget and seed, the method most alike.
+
+    Most alike: the same method, else the same kind with the nearest rank.
+    """
+    study = evidence.study
+
+    def unlike(other: Cell) -> float:
+        return study.methods[cell.method].distance(study.methods[other.method])
+
+    found = [
+        other
+        for other in evidence.cells
+        if study.settings[other.setting].role == "control"
+        and (other.budget, other.seed) == (cell.budget, cell.seed)
+        and math.isfinite(unlike(other))
+        and any(evidence.has("retain", run, other.label) for run in retained(study))
+    ]
+    return min(found, key=lambda other: (other.method != cell.method, unlike(other)), default=None)
