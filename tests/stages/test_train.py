@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from lora_ledger.common.errors import KeyProblem
-from lora_ledger.records.record import digest_file, read_record, write_record
+from lora_ledger.records.record import digest_file, read_record
+from lora_ledger.stages.select import STAGE as SELECT
 from lora_ledger.stages.select import choose, select
 from lora_ledger.stages.train import rate_of, train
-from lora_ledger.stages.tune import job_of, tune
+from lora_ledger.stages.tune import tune
 from lora_ledger.study.schema import Study
 from lora_ledger.training import loss
 from tiny_study import STUDY
@@ -196,8 +197,7 @@ def test_tune_and_select(
     )
     paths = []
     for index in range(3):
-        this = job_of(study, "cpt", "full", index, tiny_model, packed["cpt"], tmp_path / "work")
-        assert this.seed == 1000
+        this = replace(job("full", rate=rates[index]), seed=study.tuning_seed)
         paths.append(tmp_path / f"{index}.json")
         record = tune(study, this, paths[-1])
         assert record.cell == "cpt/full/short/s1000"
@@ -241,12 +241,12 @@ def test_rates_that_follow_another_arm(tmp_path: Path) -> None:
     assert rate_of(study, "cpt", "lora", None) == 3e-3
     assert rate_of(study, "cpt", "ten", None) == 10 * 1e-3
     record = tmp_path / "select.json"
-    write_record(
+    SELECT.record(
         record,
-        stage="select",
-        cell="cpt/full",
+        None,
+        {},
+        "cpt/full",
         inputs={},
-        code="",
         settings={},
         results={"learning_rate": 2e-4},
     )
@@ -283,7 +283,7 @@ def test_errors_name_the_flag(study_file: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "--method: found 'lorra', expected one of full, full-linear, lora, pissa"
+        "train: --method: found 'lorra', expected one of full, full-linear, lora, pissa"
     )
 
 
@@ -294,12 +294,12 @@ def test_a_cell_whose_rates_all_diverged_is_a_result(
 
     grid = {"full": {"kind": "full", "learning_rates": [1e4, 1e5]}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(STUDY | {"methods": grid}))
-    write_record(
+    SELECT.record(
         tmp_path / "select.json",
-        stage="select",
-        cell="cpt/full",
+        None,
+        {},
+        "cpt/full",
         inputs={},
-        code="",
         settings={},
         results={"curve": [[1e4, None], [1e5, None]], "learning_rate": None, "on_edge": True},
     )

@@ -63,9 +63,9 @@ def run_and_die(study: Study, job: Job, out: Path, when: str) -> None:
     elif when == "second checkpoint":
         checkpoints.complete = at_call(2, checkpoints.complete)
     elif when == "record":
-        import lora_ledger.stages.train as stage
+        from lora_ledger.scheduling.stage import Stage
 
-        stage.write_record = die
+        Stage.record = die  # type: ignore[method-assign]
     train(study, job, out)
 
 
@@ -132,7 +132,7 @@ def test_a_finished_run_is_not_done_again(
     study: Study, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = train(study, job("lora"), tmp_path / "out")
-    monkeypatch.setattr("lora_ledger.stages.train.run_training", die)
+    monkeypatch.setattr("lora_ledger.training.run.train", die)
     assert train(study, job("lora"), tmp_path / "out") == first
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import KeyProblem, require
@@ -30,6 +31,9 @@ from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 
 from ._main import flag, place, run
+
+if TYPE_CHECKING:
+    from lora_ledger.training.run import Job
 
 
 def reads(study: Study, names: Names) -> dict[str, Any]:
@@ -76,81 +80,56 @@ def rate_of(study: Study, setting: str, method: str, select: Path | None) -> flo
     return given
 
 
-def train(args: argparse.Namespace) -> str:
-    """Train and save the cell, unless the same run has left it whole; says what became of it."""
+def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Record:
+    """Train and save a cell; returns its record, the one that is there if it fits already."""
     from lora_ledger.training import saving
-    from lora_ledger.training.run import Job, inputs_of, settings_of
+    from lora_ledger.training.run import inputs_of, settings_of
     from lora_ledger.training.run import train as run_training
 
-    study = load(args.study)
-    require("--setting", args.setting, study.settings, "one of")
-    require("--method", args.method, study.methods, "one of")
-    require("--budget", args.budget, study.budgets, "one of")
-    names = {key: str(getattr(args, key)) for key in ("setting", "method", "budget", "seed")}
-    cell = f"{args.setting}/{args.method}/{args.budget}/s{args.seed}"
-    chosen = {"select": read_record(args.select).input.model_dump()} if args.select else {}
-    rate = rate_of(study, args.setting, args.method, args.select)
-    if rate is None:
-        saving.clear(args.out)
-        _diverged_before(study, names, cell, chosen, args.out)
-        return f"{cell}: diverged at every rate that was tried; nothing to train"
+    names = _names(job)
     code = STAGE.code(study, names)
-    job = Job(
-        setting=args.setting,
-        method=args.method,
-        budget=args.budget,
-        seed=args.seed,
-        rate=rate,
-        model=args.model,
-        data=args.data,
-        work=args.work,
-        starts=args.starts,
-        code=code_of_all_methods(study),
-    )
+    job = replace(job, code=code_of_all_methods(study))
     inputs, settings = inputs_of(job), settings_of(study, job)
     plain = {name: one.model_dump() for name, one in inputs.items()}
-    there = _present(args.out, study.methods[args.method].artefact, settings, plain, code)
+    there = _present(out, study.methods[job.method].artefact, settings, plain, code)
     if there is not None:
-        shutil.rmtree(args.work, ignore_errors=True)
-        return f"{cell}: {there.status}, as it was"
-    saving.clear(args.out)
+        shutil.rmtree(job.work, ignore_errors=True)
+        return there
+    saving.clear(out)
     fingerprint = digest_json({"inputs": plain, "settings": settings, "code": code})
     claim_device(study.compute.device)
     outcome = run_training(study, job, fingerprint)
     weights = None
     if not outcome.diverged:
-        weights = saving.save(study, job, args.out, outcome.model, outcome.validation)
+        weights = saving.save(study, job, out, outcome.model, outcome.validation)
     record = STAGE.record(
-        args.out / "record.json",
-        study,
-        names,
-        cell,
-        inputs=inputs,
-        settings=settings,
-        results={**outcome.results, "weights": weights},
-        run={**outcome.run, **chosen},
-        status="diverged" if outcome.diverged else "complete",
-        resolved={"rate": repr(rate)},
-    )
-    shutil.rmtree(args.work, ignore_errors=True)
-    return f"{cell}: {record.status} after {record.results['steps']} steps"
-
-
-def _diverged_before(
-    study: Study, names: Names, cell: str, chosen: dict[str, Any], out: Path
-) -> None:
-    """The record of a cell whose rates all diverged when they were tried."""
-    STAGE.record(
         out / "record.json",
         study,
         names,
-        cell,
-        inputs={},
-        settings={"learning_rate": None},
-        results={"steps": 0},
-        run=chosen,
-        status="diverged",
+        label(names),
+        inputs=inputs,
+        settings=settings,
+        results={**outcome.results, "weights": weights},
+        run={**outcome.run, **_chosen_by(select)},
+        status="diverged" if outcome.diverged else "complete",
+        resolved={"rate": repr(job.rate)},
     )
+    shutil.rmtree(job.work, ignore_errors=True)
+    return record
+
+
+def label(names: Names) -> str:
+    """The cell's label."""
+    return "{setting}/{method}/{budget}/s{seed}".format_map(names)
+
+
+def _names(job: Any) -> dict[str, str]:
+    return {key: str(getattr(job, key)) for key in ("setting", "method", "budget", "seed")}
+
+
+def _chosen_by(select: Path | None) -> dict[str, Any]:
+    """The selection that the rate comes from: of the run, as the rate alone decides the weights."""
+    return {"select": read_record(select).input.model_dump()} if select else {}
 
 
 def _present(
@@ -170,5 +149,45 @@ def _present(
     return record if same and whole else None
 
 
+def main(args: argparse.Namespace) -> str:
+    """Train the cell, or write that every rate diverged when they were tried."""
+    from lora_ledger.training.run import Job
+    from lora_ledger.training.saving import clear
+
+    study = load(args.study)
+    require("--setting", args.setting, study.settings, "one of")
+    require("--method", args.method, study.methods, "one of")
+    require("--budget", args.budget, study.budgets, "one of")
+    names = _names(args)
+    rate = rate_of(study, args.setting, args.method, args.select)
+    if rate is None:
+        clear(args.out)
+        STAGE.record(
+            args.out / "record.json",
+            study,
+            names,
+            label(names),
+            inputs={},
+            settings={"learning_rate": None},
+            results={"steps": 0},
+            run=_chosen_by(args.select),
+            status="diverged",
+        )
+        return f"{label(names)}: diverged at every rate that was tried; nothing to train"
+    job = Job(
+        args.setting,
+        args.method,
+        args.budget,
+        args.seed,
+        rate,
+        args.model,
+        args.data,
+        args.work,
+        args.starts,
+    )
+    record = train(study, job, args.out, args.select)
+    return f"{record.cell}: {record.status} after {record.results['steps']} steps"
+
+
 if __name__ == "__main__":
-    sys.exit(run(STAGE, __doc__, FLAGS, train))
+    sys.exit(run(STAGE, __doc__, FLAGS, main))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import require
-from lora_ledger.records.record import digest_json
+from lora_ledger.records.record import Record, digest_json
 from lora_ledger.scheduling.stage import (
     Names,
     Stage,
@@ -28,6 +30,9 @@ from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 
 from ._main import flag, place, run
+
+if TYPE_CHECKING:
+    from lora_ledger.training.run import Job
 
 
 def tuning_budget(study: Study, setting: str) -> str:
@@ -59,49 +64,57 @@ FLAGS = (
 )
 
 
-def tune(args: argparse.Namespace) -> str:
+def tune(study: Study, job: Job, out: Path) -> Record:
     """Train at one rate and write the record."""
-    from lora_ledger.training.run import Job, inputs_of, settings_of
+    from lora_ledger.training.run import inputs_of, settings_of
     from lora_ledger.training.run import train as run_training
 
-    study = load(args.study)
-    require("--setting", args.setting, study.settings, "one of")
-    require("--method", args.method, study.methods, "one of")
-    grid = [written(rate) for rate in study.rates_of(args.setting, args.method)]
-    require("--rate", written(args.rate), grid, f"a rate of {args.setting}/{args.method}")
-    names = {"setting": args.setting, "method": args.method, "rate": written(args.rate)}
+    names = {"setting": job.setting, "method": job.method, "rate": written(job.rate)}
     code = STAGE.code(study, names)
-    job = Job(
-        setting=args.setting,
-        method=args.method,
-        budget=tuning_budget(study, args.setting),
-        seed=study.tuning_seed,
-        rate=args.rate,
-        model=args.model,
-        data=args.data,
-        work=args.work,
-        starts=args.starts,
-        code=code_of_all_methods(study),
-    )
+    job = replace(job, code=code_of_all_methods(study))
     inputs, settings = inputs_of(job), settings_of(study, job)
     plain = {name: one.model_dump() for name, one in inputs.items()}
     fingerprint = digest_json({"inputs": plain, "settings": settings, "code": code})
     claim_device(study.compute.device)
     outcome = run_training(study, job, fingerprint)
     record = STAGE.record(
-        args.out,
+        out,
         study,
         names,
-        f"{args.setting}/{args.method}/{job.budget}/s{job.seed}",
+        f"{job.setting}/{job.method}/{job.budget}/s{job.seed}",
         inputs=inputs,
         settings=settings,
         results=outcome.results,
         run=outcome.run,
         status="diverged" if outcome.diverged else "complete",
     )
-    shutil.rmtree(args.work, ignore_errors=True)
+    shutil.rmtree(job.work, ignore_errors=True)
+    return record
+
+
+def main(args: argparse.Namespace) -> str:
+    """Try the rate."""
+    from lora_ledger.training.run import Job
+
+    study = load(args.study)
+    require("--setting", args.setting, study.settings, "one of")
+    require("--method", args.method, study.methods, "one of")
+    grid = [written(rate) for rate in study.rates_of(args.setting, args.method)]
+    require("--rate", written(args.rate), grid, f"a rate of {args.setting}/{args.method}")
+    job = Job(
+        args.setting,
+        args.method,
+        tuning_budget(study, args.setting),
+        study.tuning_seed,
+        args.rate,
+        args.model,
+        args.data,
+        args.work,
+        args.starts,
+    )
+    record = tune(study, job, args.out)
     return f"{record.cell} at {args.rate:g}: {record.status}"
 
 
 if __name__ == "__main__":
-    sys.exit(run(STAGE, __doc__, FLAGS, tune))
+    sys.exit(run(STAGE, __doc__, FLAGS, main))
