@@ -250,3 +250,34 @@ def test_the_architecture_names_the_folders_that_exist() -> None:
         and any(file.is_file() for file in path.rglob("*") if "__pycache__" not in file.parts)
     }
     assert {name.split("/")[0] for name in written if "/" in name} >= there
+
+
+ACROSS = {
+    "compute/test_same_arithmetic.py",
+    "data/corpora/test_benchmarks.py",
+    "data/corpora/test_benchmarks_choices.py",
+    "data/corpora/test_benchmarks_layouts.py",
+    "data/corpora/test_benchmarks_sources.py",
+    "data/corpora/test_embedded.py",
+    "data/corpora/test_hub_corpora.py",
+    "data/sources/test_available.py",
+    "data/tasks/test_likelihoods.py",
+    "data/tasks/test_upstream.py",
+    "methods/test_facts.py",
+    "tables/test_benchmark_tables.py",
+    "training/test_liger.py",
+    "training/test_resume.py",
+}
+"""Tests of what several modules of a room do together."""
+
+
+def test_tests_stand_where_the_modules_stand() -> None:
+    """Beside a module, a folder of modules, a reader, or the room itself, of the same name."""
+    strays = set()
+    for path in Path("tests").glob("*/**/test_*.py"):
+        folder, name = path.parent.relative_to("tests"), path.stem.removeprefix("test_")
+        room = PACKAGE / folder
+        places = [room / f"{name}.py", room / name, room / "readers" / f"{name}.py"]
+        if name != folder.name and not any(place.exists() for place in places):
+            strays.add(path.relative_to("tests").as_posix())
+    assert strays == ACROSS
