@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lora_ledger.analysis.statistics import pass_at_k
-from lora_ledger.records.record import Record, write_record
+from lora_ledger.records.record import Record
+from made_records import write_record
 from lora_ledger.study.cells import BASE, Cell, cells
 from lora_ledger.study.schema import Study
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lora_ledger.inference.weights import load_cell, load_tokenizer, load_weights
-from lora_ledger.records.record import status_of, write_record
+from lora_ledger.records.record import status_of
+from made_records import write_record
 
 
 def test_merged_equals_unmerged(tiny_model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from factories import diverged, write
 from lora_ledger.records.record import read_record
+from lora_ledger.stages import _main as _stage
 from lora_ledger.stages import diversity
 from lora_ledger.stages.diversity import Sample, count, distinct_n, syntax_key
 
@@ -95,7 +96,11 @@ def _main(files: dict[str, Path]) -> int:
     study = files["out"].parent / "study.yaml"
     study.write_text(Path("config/smoke.yaml").read_text("utf-8"), "utf-8")
     name = next(iter(diversity_runs(study)))
-    return diversity.main(
+    return _stage.run(
+        diversity.STAGE,
+        None,
+        diversity.FLAGS,
+        diversity.main,
         [
             "--study",
             str(study),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pytest
 from lora_ledger.catalogue import GeneratedSource, HubSource, UrlSource
 from lora_ledger.data.corpora.store import load as rows
 from lora_ledger.data.sources import SourceError
-from lora_ledger.records.record import read_record
-from lora_ledger.stages import fetch
+from lora_ledger.records.record import Input, read_record
+from lora_ledger.stages import _main, fetch
 from lora_ledger.study.schema import Study
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -26,6 +26,12 @@ SPLITS = {
     "validation": {"role": "validation"},
     "test": {"role": "test"},
 }
+
+
+def ids(inputs: Mapping[str, Input]) -> dict[str, str]:
+    """What pins each input."""
+    return {name: one.id for name, one in inputs.items()}
+
 
 
 def study(**changes: Any) -> Study:
@@ -105,7 +111,7 @@ def test_a_mixture_is_drawn_from_what_its_parts_give(tmp_path: Path) -> None:
     assert not held & (sides["train"] | sides["validation"])
     digest = hashlib.sha256((tmp_path / "one.jsonl").read_bytes()).hexdigest()
     record = read_record(tmp_path / "data" / "both" / "record.json")
-    assert record.science.inputs["one.data"] == digest
+    assert record.science.inputs["one.data"].id == digest
     assert "resolved" not in record.science.settings
 
 
@@ -173,7 +179,7 @@ def test_the_record_holds_commit_and_hashes_of_a_hub(
     fetch.fetch_corpus(made, "mine", tmp_path / "data" / "mine")
     record = read_record(tmp_path / "data" / "mine" / "record.json")
     assert record.results["counts"]["read"] == 100
-    assert record.science.inputs == {
+    assert ids(record.science.inputs) == {
         "hub": f"me/mine@{changes.get('commit', COMMIT) or 'unknown'}",
         "hub/data/a.jsonl": on_hub(folder)["files"]["data/a.jsonl"],
     }
@@ -212,7 +218,7 @@ def test_a_hub_mirror_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fetch.fetch_corpus(made, "mine", tmp_path / "data" / "mine")
     record = read_record(tmp_path / "data" / "mine" / "record.json")
     digest = hashlib.sha256((place / "a.jsonl").read_bytes()).hexdigest()
-    assert record.science.inputs["hub/data/a.jsonl"] == digest
+    assert record.science.inputs["hub/data/a.jsonl"].id == digest
     assert record.results["counts"]["read"] == 100
 
 
@@ -264,7 +270,7 @@ def test_an_adapter_is_copied_recorded_and_loads(
     names = ["adapter_config.json", "adapter_model.safetensors"]
     assert sorted(path.name for path in (out / "adapter").iterdir()) == names
     record = read_record(out / "record.json")
-    assert (record.stage, record.cell) == ("other", "other/theirs")
+    assert (record.stage, record.cell) == ("fetch", "other/theirs")
     # Two layers: q is 64 × 64, down is 128 → 64; r (in + out) each.
     assert record.results["parameters"] == 2 * (4 * (64 + 64) + 4 * (128 + 64))
     assert record.results["files"] == {
@@ -278,7 +284,7 @@ def test_an_adapter_is_copied_recorded_and_loads(
         "licence": "MIT",
         "citation": "them",
     }
-    assert record.science.inputs == {"source": "folder theirs"}
+    assert ids(record.science.inputs) == {"source": "folder theirs"}
     merged, _ = load_cell(tiny_model, out, "fp32", "cpu")
     base, _ = load_cell(tiny_model, None, "fp32", "cpu")
     layer = merged.model.layers[0]
@@ -493,23 +499,21 @@ def test_the_command_fetches_an_other(
     adapter: Path,
     tiny_model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(others(adapter).model_dump_json(exclude_defaults=True))
     out = tmp_path / "out"
-    base = ["fetch", "--study", str(path), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", [*base, "--other", "theirs", "--model", str(tiny_model)])
-    fetch.main()
+    base = ["--study", str(path), "--out", str(out)]
+
+    def run(*more: str) -> int:
+        return _main.run(fetch.STAGE, None, fetch.FLAGS, fetch.main, [*base, *more])
+
+    assert run("--other", "theirs", "--model", str(tiny_model)) == 0
     assert read_record(out / "record.json").cell == "other/theirs"
-    monkeypatch.setattr(sys, "argv", [*base, "--other", "their"])
-    with pytest.raises(SystemExit):
-        fetch.main()
+    assert run("--other", "their") == 2
     assert "did you mean 'theirs'" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", [*base, "--corpus", "smoke-text", "--other", "theirs"])
-    with pytest.raises(SystemExit):
-        fetch.main()
+    assert run("--corpus", "smoke-text", "--other", "theirs") == 2
     assert "expected one" in capsys.readouterr().err
 
 
@@ -518,13 +522,11 @@ def test_committed_sources_have_one_provenance_each(monkeypatch: pytest.MonkeyPa
     digests, commits, run = fetch.inputs(
         {"url": url, "made": GeneratedSource(kind="generated", seed=7)}
     )
-    assert digests == {"url": "0" * 64, "made": "seed 7"}
+    assert ids(digests) == {"url": "0" * 64, "made": "seed 7"}
     assert commits == run == {}
     hub = HubSource(kind="hub", repo="me/mine", type="model", revision=COMMIT, files=["a"])
     found = {"repo": "me/mine", "revision": COMMIT, "commit": COMMIT, "resolved": True}
     monkeypatch.setattr(fetch, "provenance", lambda source: {**found, "files": {"a": "1" * 64}})
-    assert fetch.inputs({"hub": hub}) == (
-        {"hub": f"me/mine@{COMMIT}", "hub/a": "1" * 64},
-        {"hub": COMMIT},
-        {"resolved": True},
-    )
+    digests, commits, run = fetch.inputs({"hub": hub})
+    assert ids(digests) == {"hub": f"me/mine@{COMMIT}", "hub/a": "1" * 64}
+    assert (commits, run) == ({"hub": COMMIT}, {"resolved": True})

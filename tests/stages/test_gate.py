@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lora_ledger.common.errors import KeyProblem
-from lora_ledger.records.record import read_record, write_record
+from lora_ledger.records.record import read_record
+from made_records import write_record
 from lora_ledger.stages.gate import Contaminated, gate
 
 LONG = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in"
@@ -93,7 +94,7 @@ def test_a_permission_lets_its_own_pair_pass(tmp_path: Path) -> None:
     assert "made -> words" not in str(stopped.value)
     record = gate("math", [known, report(tmp_path, "facts")], tmp_path / "gate.json")
     assert (record.stage, record.cell) == ("gate", "math")
-    assert record.science.inputs == {
+    assert {n: one.id for n, one in record.science.inputs.items()} == {
         f"made/{run}": read_record(tmp_path / f"made-{run}.json").id for run in ("words", "facts")
     }
     assert record.results["pairs"]["made/words"] == {

@@ -9,8 +9,9 @@ import pytest
 
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.store import save
-from lora_ledger.records.record import read_record, write_record
+from lora_ledger.records.record import read_record
 from lora_ledger.stages.prepare import prepare
+from made_records import write_record
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def message(setting: str, stopped: Sequence[Record]) -> str:
 FLAGS = (
     flag("setting"),
     place("out", "record to write"),
-    place("reports", "records of contaminate", nargs="+"),
+    place("reports", "records of contaminate", nargs="*"),
 )
 
 
