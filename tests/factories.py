@@ -14,9 +14,9 @@ import numpy as np
 
 from lora_ledger.analysis.statistics import pass_at_k
 from lora_ledger.records.record import Record
-from made_records import write_record
 from lora_ledger.study.cells import BASE, Cell, cells
 from lora_ledger.study.schema import Study
+from made_records import write_record
 
 CORPUS = {
     "type": "corpus",

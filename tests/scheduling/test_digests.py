@@ -61,7 +61,8 @@ def test_what_changes_nothing_changes_nothing(package: Path) -> None:
     helper = package / "inner/helper.py"
     helper.write_text(
         '"""New."""\n# A reason.\nfrom made.inner.other import A, B\n\n\ndef f(x):\n'
-        '    """Adds one."""\n    # another\n\n    return x + A  # here\n\ndef g(x):\n    return 7\n'
+        '    """Adds one."""\n    # another\n\n    return x + A  # here\n\n'
+        "def g(x):\n    return 7\n"
     )
     assert fresh("stage") == before, "comments, docstrings, imports, what nobody reaches"
     (package / "inner/other.py").write_text("A = 1\nB = 3\n")

@@ -118,7 +118,7 @@ def _main(files: dict[str, Path]) -> int:
             str(files["score"]),
             "--out",
             str(files["out"]),
-        ]
+        ],
     )
 
 

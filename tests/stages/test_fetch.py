@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
-from collections.abc import Mapping, Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ SPLITS = {
 def ids(inputs: Mapping[str, Input]) -> dict[str, str]:
     """What pins each input."""
     return {name: one.id for name, one in inputs.items()}
-
 
 
 def study(**changes: Any) -> Study:

@@ -11,8 +11,8 @@ import pytest
 
 from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.record import read_record
-from made_records import write_record
 from lora_ledger.stages.gate import Contaminated, gate
+from made_records import write_record
 
 LONG = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in"
 GRAM = {

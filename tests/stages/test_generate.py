@@ -16,10 +16,10 @@ from lora_ledger.data.corpora.readers.smoke import read as smoke
 from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.weights import load_tokenizer, load_weights
 from lora_ledger.records.record import Record, read_record
-from made_records import write_record
 from lora_ledger.stages.generate import generate
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
+from made_records import write_record
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 

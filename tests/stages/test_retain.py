@@ -18,7 +18,6 @@ from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.weights import load_tokenizer, load_weights
 from lora_ledger.records.record import Record
 from lora_ledger.stages.retain import retain
-from made_records import write_record
 from lora_ledger.study.file import load
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"

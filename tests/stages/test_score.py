@@ -18,11 +18,11 @@ from lora_ledger.data.corpora.readers.smoke import read as smoke
 from lora_ledger.data.corpora.store import load as load_rows
 from lora_ledger.data.corpora.store import save
 from lora_ledger.records.record import Record
-from made_records import write_record
 from lora_ledger.stages.generate import rows_gz
 from lora_ledger.stages.score import all_pass_at_k, judged, score, solution
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
+from made_records import write_record
 
 SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 

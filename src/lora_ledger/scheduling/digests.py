@@ -33,6 +33,10 @@ OF_PICTURES = ("colours", "distance")
 """Functions of such classes that pictures alone ask."""
 
 
+Bound = dict[str, set[tuple[str, str]]]
+"""Local name -> what it may mean: (module, name), or (module, "") for the whole module."""
+
+
 @dataclass
 class Statement:
     """One top-level statement: what it defines, its text, and the (module, name) pairs it uses.
@@ -50,7 +54,7 @@ class Module:
     """A module's statements; those without a name run when it is imported, whoever imports it."""
 
     statements: list[Statement] = field(default_factory=list)
-    imported: dict[str, tuple[str, str]] = field(default_factory=dict)
+    imported: Bound = field(default_factory=dict)
 
     def defining(self, name: str) -> list[Statement]:
         return [one for one in self.statements if name in one.names]
@@ -94,7 +98,7 @@ def reached(*modules: str) -> frozenset[tuple[str, str]]:
         content = parsed(module)
         if name and not content.defining(name):
             if name in content.imported:
-                waiting.append(content.imported[name])
+                waiting += content.imported[name]
             elif file_of(f"{module}.{name}"):
                 waiting.append((f"{module}.{name}", ""))
             continue
@@ -141,13 +145,13 @@ def parsed(name: str) -> Module:
     made = Module()
     bodies = [node for node in tree.body if not _docstring(node)]
     for node in bodies:
-        made.imported |= _imports(node, here)
+        _add(made.imported, _imports(node, here))
     own = {one for node in bodies for one in _names(node)}
     for node in bodies:
         if isinstance(node, ast.Import | ast.ImportFrom) or _only_types(node):
             continue
-        bound = made.imported | _imports(node, here)
-        uses = {(name, one) for one in _loaded(node) & own} | set(_references(node, bound))
+        uses = {(name, one) for one in _loaded(node) & own}
+        uses |= set(_references(node, _add(_imports(node, here), made.imported)))
         uses |= set(_texts(node, path))
         made.statements.append(
             Statement(frozenset(_names(node)), _text(node, lines), frozenset(uses - {(name, "")}))
@@ -181,14 +185,21 @@ def _only_types(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
 
 
-def _imports(node: ast.AST, here: list[str]) -> dict[str, tuple[str, str]]:
+def _add(bound: Bound, more: Bound) -> Bound:
+    for name, meanings in more.items():
+        bound.setdefault(name, set()).update(meanings)
+    return bound
+
+
+def _imports(node: ast.AST, here: list[str]) -> Bound:
     """What a node imports of the package: local name -> (module, name or "" for the whole)."""
-    found: dict[str, tuple[str, str]] = {}
+    found: Bound = {}
     for one in ast.walk(node):
         if isinstance(one, ast.Import):
             for alias in one.names:
                 if alias.name.startswith(f"{ROOT}.") and alias.asname:
-                    found[alias.asname] = (alias.name.removeprefix(f"{ROOT}."), "")
+                    whole = alias.name.removeprefix(f"{ROOT}.")
+                    found.setdefault(alias.asname, set()).add((whole, ""))
         elif isinstance(one, ast.ImportFrom):
             module = (one.module or "").split(".") if one.module else []
             if one.level:
@@ -200,23 +211,23 @@ def _imports(node: ast.AST, here: list[str]) -> dict[str, tuple[str, str]]:
             stem = ".".join(target)
             for alias in one.names:
                 inner = f"{stem}.{alias.name}" if stem else alias.name
-                whole = file_of(inner) is not None
-                found[alias.asname or alias.name] = (inner, "") if whole else (stem, alias.name)
+                meaning = (inner, "") if file_of(inner) else (stem, alias.name)
+                found.setdefault(alias.asname or alias.name, set()).add(meaning)
     return found
 
 
-def _references(node: ast.AST, bound: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _references(node: ast.AST, bound: Bound) -> Iterator[tuple[str, str]]:
     """What the names in a node mean: `module.name` of an imported module, or what was imported."""
     taken = set()
     for one in ast.walk(node):
         if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name):
-            module, name = bound.get(one.value.id, ("", ""))
-            if module and not name:
-                taken.add(id(one.value))
-                yield module, one.attr
+            for module, name in bound.get(one.value.id, ()):
+                if not name:
+                    taken.add(id(one.value))
+                    yield module, one.attr
     for one in ast.walk(node):
-        if isinstance(one, ast.Name) and one.id in bound and id(one) not in taken:
-            yield bound[one.id]
+        if isinstance(one, ast.Name) and id(one) not in taken:
+            yield from bound.get(one.id, ())
 
 
 def _texts(node: ast.AST, path: Path) -> Iterator[tuple[str, str]]:

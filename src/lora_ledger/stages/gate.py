@@ -106,7 +106,12 @@ FLAGS = (
 def main(args: argparse.Namespace) -> str:
     """Exit 2 where a pair stops."""
     record = gate(args.setting, args.reports, args.out)
-    return f"{record.cell}: may be trained"
+    lines = []
+    for pair, found in record.results["pairs"].items():
+        if found["permitted"]:
+            needed = "" if found["stops"] else " (nothing stops it: the permission can go)"
+            lines.append(f"{pair}: permitted{needed}: {found['permitted']}")
+    return "\n".join([*lines, f"{args.setting}: may be trained"])
 
 
 if __name__ == "__main__":
