@@ -46,3 +46,55 @@ def test_a_ready_environment_is_used_as_it_is(tmp_path: Path) -> None:
     assert "pip install" not in shown
     assert "--config study=smoke" in shown
     assert "ledger show --study smoke" in shown
+
+
+def shown(where: Path, goal: str) -> list[str]:
+    """The commands of a goal in a ready environment."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(name, where)
+    (where / ".venv").mkdir(exist_ok=True)
+    (where / ".venv/.ready").touch()
+    done = subprocess.run(["make", "-n", goal], cwd=where, text=True, capture_output=True)
+    return done.stdout.splitlines()
+
+
+def test_what_readme_says_is_what_ci_calls(tmp_path: Path) -> None:
+    tests = shown(tmp_path, "test")
+    assert tests == [".venv/bin/python -m pytest"]
+    assert shown(tmp_path, "check")[:1] == tests
+    assert "\nmake check\n" in Path(".ci/run").read_text("utf-8")
+    assert "\nmake test " in Path("README.md").read_text("utf-8")
+    assert shown(tmp_path, "test-quick") == ['.venv/bin/python -m pytest -m "not slow"']
+
+
+def test_a_python_counts_where_it_runs(tmp_path: Path) -> None:
+    """A shim whose Python is not there does not, nor one of another version."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("needs bash")
+    (tmp_path / ".ci").mkdir()
+    script = shutil.copy(".ci/other-pythons", tmp_path / ".ci")
+    pyenv = tmp_path / "home/.pyenv/versions"
+    for place, text in {
+        tmp_path / "bin/python3.11": 'case "$2" in *3.11*) exit 0;; esac; exit 1',
+        tmp_path / "bin/python3.12": "echo no such command >&2; exit 127",
+        pyenv / "3.12.9/bin/python": "exit 1",
+        pyenv / "3.13.0/bin/python": "exit 0",
+    }.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"#!/bin/sh\n{text}\n")
+        place.chmod(0o755)
+    # The path has nothing else but what the script itself calls.
+    for tool in ("bash", "dirname", "ls"):
+        (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    found = subprocess.run(
+        [bash, script, "--list"],
+        env={"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home")},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert found.stdout.splitlines() == [
+        f"3.11 {tmp_path}/bin/python3.11",
+        f"3.13 {pyenv}/3.13.0/bin/python",
+    ], found.stderr
