@@ -37,7 +37,7 @@ def test_parts_of_a_split_are_read_in_the_order_of_their_names(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{", "rows.jsonl, line 2: not JSON .*expected one object on each line"),
+        ("{", "rows.jsonl, line 2: not JSON .*expected one JSON object on each line"),
         ([1], "line 2: found list, expected an object"),
         ({"query": "a"}, "line 2: no key 'choices', found query; expected query, choices, gold"),
         ({"query": 3, "choices": [], "gold": 0}, "key 'query': found int, expected str"),

@@ -78,14 +78,23 @@ def test_marks_after_answers_groups_and_what_is_left_out(tmp_path: Path) -> None
     assert (two.group, two.prompt, two.response) == ("d", "<|assistant|>\n", "Once")
 
 
+def test_sharegpt_is_the_same_conversation(tmp_path: Path) -> None:
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    turns = [{"from": names[turn["role"]], "value": turn["content"]} for turn in TURNS]
+    rows = {"conversations": turns, "id": 7}, {"messages": TURNS, "id": 7}
+    one, two = read(talk(tmp_path, *rows), {"group": "id"})
+    assert one == two
+    assert (one.group, one.response) == ("7", "2")
+
+
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [
         ({"turns": []}, {}, r"line 1, key 'messages': found NoneType, .* the row has turns"),
-        ({"messages": [{"role": "human", "content": "a"}]}, {}, r"line 1, turn 1: .*a role that"),
-        ({"messages": [{"role": "user", "content": None}]}, {}, r"a content that is text"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, {}, r"line 1, turn 1: .*a role that"),
+        ({"messages": [{"role": "user", "content": None}]}, {}, r"a content .*that is text"),
         ({"messages": ["a"]}, {}, r"turn 1: found a, expected a role"),
-        ({"messages": TURNS}, {"group": "g"}, r"key 'g': found NoneType, expected a string"),
+        ({"messages": TURNS}, {"group": "g"}, r"key 'g': found nothing, expected a string"),
         ({"messages": TURNS}, {"message": "m"}, r"found 'message', .* did you mean 'messages'"),
     ],
 )

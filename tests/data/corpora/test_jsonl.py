@@ -1,13 +1,14 @@
 """The user's own data: what is read from which kind of file, and the message for what cannot be."""
 
 import datetime
+import decimal
 import gzip
 import json
 from pathlib import Path
 
 import pytest
 
-from lora_ledger.data.corpora import Example
+from lora_ledger.data.corpora import Example, tables
 from lora_ledger.data.corpora.readers.jsonl import read
 
 
@@ -48,7 +49,7 @@ def test_texts_pairs_groups_and_other_keys(tmp_path: Path) -> None:
             r"line 2: no key 'text', found txet; did you mean 'txet'",
         ),
         ({"text": 3}, {}, r"line 2, key 'text': found int, expected a string"),
-        ({"text": "a"}, {"group": "g"}, r"line 2: no key 'g', found text"),
+        ({"text": "a"}, {"group": "g"}, r"line 2, key 'g': found nothing, .* the row has text"),
         ({"text": "a"}, {"txt": "text"}, r"options: found 'txt'.* did you mean 'text'"),
         ({"text": "a"}, {"text": "t", "prompt": "p"}, r"found text beside prompt"),
         ({}, {"text": "t", "prompt_template": "{p}"}, r"found text beside prompt_template"),
@@ -153,6 +154,69 @@ def test_parquet_values_become_plain_json(tmp_path: Path) -> None:
     assert one.fields == {"day": "2023-12-03", "tags": ["x", None]}
 
 
+def test_a_byte_order_mark_and_whole_characters_are_read(tmp_path: Path) -> None:
+    line = b'{"text": "\\ud83d\\ude00 \\\\ud83d"}\n'
+    for name, data in [("a.jsonl", line), ("a.json", line), ("b.json", b"\n [" + line + b"]")]:
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + data)
+        (one,) = read({"data": tmp_path / name}, {})
+        assert one.text == "\U0001f600 \\ud83d"
+
+
+def test_lines_of_any_length_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["x" * n for n in (0, 1, 6, 7, 8, 90)] * 2
+    lines = "\r\n".join(json.dumps({"text": text}) for text in texts)
+    for size in (1, 7, 1 << 20):
+        monkeypatch.setattr(tables, "READ_BYTES", size)
+        for name, data in [
+            ("a.jsonl", lines.encode()),
+            ("a.jsonl.gz", gzip.compress(lines.encode())),
+        ]:
+            (tmp_path / name).write_bytes(data)
+            assert [one.text for one in read({"data": tmp_path / name}, {})] == texts
+
+
+def test_whole_numbers_are_groups(tmp_path: Path) -> None:
+    sources = written(tmp_path, {"text": "a", "topic": 12}, {"text": "b", "topic": True})
+    found = read(sources, {"group": "topic"})
+    assert next(found).group == "12"
+    with pytest.raises(ValueError, match=r"line 2, key 'topic': found bool, expected a string or"):
+        next(found)
+
+
+def test_parquet_text_of_type_binary_is_text(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"binary": pa.binary(), "large": pa.large_binary(), "fixed": pa.binary(2)}
+    columns = {name: pa.array(["é".encode()], kind) for name, kind in kinds.items()}
+    inner = pa.array([[{"b": "é".encode()}]], pa.list_(pa.struct([("b", pa.binary())])))
+    pq.write_table(
+        pa.table({"text": pa.array([b"a"]), **columns, "in": inner}), tmp_path / "a.parquet"
+    )
+    (one,) = read({"data": tmp_path / "a.parquet"}, {})
+    assert one.text == "a"
+    assert one.fields == {**dict.fromkeys(kinds, "é"), "in": [{"b": "é"}]}
+
+
+def test_parquet_values_that_are_no_text_are_refused_by_row_and_column(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    broken = pa.Array.from_buffers(pa.string(), 2, pa.array([b"a", b"\xff"]).buffers())
+    for column, message in [
+        (pa.array([b"a", b"\xff"]), "found bytes that are no UTF-8"),
+        (broken, "found bytes that are no UTF-8"),
+        (pa.array([None, decimal.Decimal("1.5")]), "found a Decimal, expected text"),
+        (pa.array([None, datetime.timedelta(1)]), "found a timedelta, expected text"),
+    ]:
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.table({"text": ["a", "b"], "x": column}), path)
+        found = read({"data": path}, {})
+        next(found) if column is not broken else None
+        with pytest.raises(ValueError, match=rf"a\.parquet, row 2, column 'x': {message}"):
+            next(found)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
@@ -164,6 +228,24 @@ def test_parquet_values_become_plain_json(tmp_path: Path) -> None:
             "a.jsonl.gz",
             gzip.compress(b'{"text": "a"}\n' * 9)[:-9],
             r"line 10: cannot be read .* ended before",
+        ),
+        ("a.jsonl.zst", b"no zstd", r"a\.jsonl\.zst, line 1: cannot be read .* whole gzip .* zstd"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": "\\ud83d"}\n',
+            r"a\.jsonl, line 2, key 'text': found U\+D83D, half of a pair of surrogates",
+        ),
+        (
+            "a.json",
+            b'[{"text": "a", "tags": ["\\uDE00"]}]',
+            r"a\.json, item 1, key 'tags': found U\+DE00, half of a pair",
+        ),
+        ("a.jsonl", b'\n{"n": ' + b"9" * 5000 + b"}", r"a\.jsonl, line 2: .* as text or leave it"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: not readable as JSON"),
+        (
+            "a.jsonl",
+            '{"text": "a"}'.encode("utf-16"),
+            r"a\.jsonl, line 1: cannot be .* expected UTF-8",
         ),
         ("a.jsonl", b'{"text": "a"}\n\xff\n', r"a\.jsonl, line \d: cannot be read .* UTF-8"),
     ],

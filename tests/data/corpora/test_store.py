@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_ledger.data.corpora import Example
-from lora_ledger.data.corpora.store import COLUMNS, load, save
+from lora_ledger.data.corpora import Example, store
+from lora_ledger.data.corpora.store import COLUMNS, load, parts, save
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -49,3 +49,28 @@ def test_missing_split_names_those_there(tmp_path: Path) -> None:
     save({"train": [Example(group="g", text="t")]}, tmp_path)
     with pytest.raises(FileNotFoundError, match="no split 'test'; found train"):
         load(tmp_path, "test")
+
+
+def test_no_part_holds_more_than_arrow_can_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Arrow's offsets into a column of strings are numbers below 2 to the 31st.
+    assert 0 < store.PART_BYTES < 2**31
+    monkeypatch.setattr(store, "PART_BYTES", 100)
+    blank = dict.fromkeys(COLUMNS, "")
+    # "é" has two bytes: 40 + 60 fill a part to the brim, one byte more begins the next.
+    rows = [blank | {"text": "é" * n} for n in (20, 30, 20, 30)] + [blank | {"prompt": "x" * 100}]
+    rows += [blank | {"text": "x"}, blank | {"text": "y" * 100}, blank]
+    found = list(parts(iter(rows)))
+    assert [len(part) for part in found] == [2, 3, 1, 2]
+    assert [one for part in found for one in part] == rows
+    with pytest.raises(ValueError, match="a: found 101 bytes in the column 'text', expected at"):
+        list(parts([blank | {"id": "a", "text": "x" * 101}]))
+
+
+def test_a_split_of_several_parts_is_one_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"train": [Example(group=str(i), text=f"text {i}") for i in range(50)]}
+    save(splits, tmp_path / "one")
+    monkeypatch.setattr(store, "PART_BYTES", 40)
+    save(splits, tmp_path / "many")
+    assert load(tmp_path / "many", "train") == load(tmp_path / "one", "train")

@@ -172,8 +172,8 @@ def test_values_that_json_lacks(hub: FakeHub) -> None:
     hub.commit("dataset", REPO, {"data/a.parquet": table(rows)})
     found = read(sources.obtain(source(tokens=1)))
     assert found == [{"text": "four", "when": "2024-02-29T12:30:00", "x": None}]
-    hub.commit("dataset", REPO, {"data/a.parquet": table([{"text": "four", "x": b"\0"}])}, "raw")
-    with pytest.raises(SourceError, match=r"data/a.parquet.*, x: found a bytes"):
+    hub.commit("dataset", REPO, {"data/a.parquet": table([{"text": "four", "x": b"\xff"}])}, "raw")
+    with pytest.raises(SourceError, match=r"data/a.parquet.*, row 1, column 'x': found bytes"):
         sources.obtain(source(tokens=1, revision="raw"))
 
 
@@ -181,12 +181,12 @@ def test_values_that_json_lacks(hub: FakeHub) -> None:
     ("files", "keys", "words"),
     [
         ({"data/a.jsonl": lines(ROWS)}, {"tokens": 501}, r"found 2000 bytes.*all 20 rows.*2004"),
-        ({"data/a.csv": b"text\n"}, {}, r"a\.csv.*expected \.parquet"),
+        ({"data/a.csv": b"text\n"}, {}, r"a\.csv.*expected \.jsonl.* or \.parquet"),
         ({"data/a.jsonl": b'{"txt": "a"}\n'}, {}, r"no column 'text'.*'txt'"),
         ({"data/a.jsonl": b'{"text": 3}\n'}, {}, "holds a int, expected text"),
-        ({"data/a.jsonl": b'{"text": "a"}\n{"te'}, {}, "line 2 of data/a.jsonl.*no JSON"),
-        ({"data/a.jsonl": b"[1]\n"}, {}, "found a list, expected an object"),
-        ({"data/a.parquet": b"PAR1" + bytes(50)}, {}, "no parquet file"),
+        ({"data/a.jsonl": b'{"text": "a"}\n{"te'}, {}, "data/a.jsonl of .*, line 2: not JSON"),
+        ({"data/a.jsonl": b"[1]\n"}, {}, "found list, expected an object"),
+        ({"data/a.parquet": b"PAR1" + bytes(50)}, {}, "row 1: not Parquet"),
     ],
 )
 def test_what_cannot_be_streamed(hub: FakeHub, files, keys, words: str) -> None:

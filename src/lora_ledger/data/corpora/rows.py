@@ -1,16 +1,17 @@
-"""Rows of published data sets: JSON lines, or the files of a hub's data set repository.
+"""Rows of published data sets, each checked for the keys that its reader needs.
 
-In: a file with one JSON object on each line, or a folder that holds parquet or JSON-lines files at
-their repository paths. Out: rows as dictionaries, in the published order, each checked for the keys
-that its reader needs. It does not turn rows into examples; the readers of the data sets do.
+In: a file of rows, or a folder that holds the files of a hub's data set repository at their paths.
+Out: rows as dictionaries, in the published order. `tables` reads the files; the readers of the data
+sets turn rows into examples.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from . import tables
 
 Row = dict[str, Any]
 Keys = Mapping[str, type | tuple[type, ...]]
@@ -33,20 +34,10 @@ def from_hub(sources: Mapping[str, Path], *files: str) -> bool:
 
 
 def file_rows(path: Path, keys: Keys) -> Iterator[Row]:
-    """The rows of a JSON-lines file; ValueError names file, line and key of what is wrong."""
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path.name}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{place}: not JSON ({error.msg} at column {error.colno}); expected one "
-                    "object on each line; fetch the file again"
-                ) from None
-            yield checked(row, keys, place)
+    """The rows of one file; ValueError names file, line and key of what is wrong."""
+    with path.open("rb") as file:
+        for row in tables.read(file, path.name, path.name):
+            yield checked(row.values, keys, row.place)
 
 
 def hub_rows(folder: Path, pattern: str, keys: Keys) -> Iterator[Row]:
@@ -62,10 +53,7 @@ def hub_rows(folder: Path, pattern: str, keys: Keys) -> Iterator[Row]:
             f"{pattern}; the entry's `files` should name the files of the repository that do"
         )
     for path in paths:
-        if path.suffix == ".parquet":
-            yield from _parquet_rows(path, keys)
-        else:
-            yield from file_rows(path, keys)
+        yield from file_rows(path, keys)
 
 
 def split_rows(
@@ -77,10 +65,8 @@ def split_rows(
             yield split, number, row
 
 
-def checked(row: Any, keys: Keys, place: str) -> Row:
-    """`row` itself; ValueError when it is no object, or lacks one of `keys` in the right type."""
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: found {type(row).__name__}, expected an object")
+def checked(row: Row, keys: Keys, place: str) -> Row:
+    """`row` itself; ValueError when it lacks one of `keys` in the right type."""
     for key, kind in keys.items():
         if key not in row:
             raise ValueError(
@@ -107,13 +93,3 @@ def gold(choices: Iterable[object], index: int, place: str) -> int:
             "fetch the file again"
         )
     return index
-
-
-def _parquet_rows(path: Path, keys: Keys) -> Iterator[Row]:
-    import pyarrow.parquet
-
-    number = 0
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-        for row in batch.to_pylist():
-            number += 1
-            yield checked(row, keys, f"{path.name}, row {number}")

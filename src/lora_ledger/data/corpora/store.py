@@ -8,7 +8,7 @@ not choose what is kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from . import Example
 from .selection import identifier
 
 COLUMNS = ("id", "group", "text", "prompt", "response", "fields")
+PART_BYTES = 1 << 30
+"""Arrow counts the bytes of a column of strings in 32 bits with a sign, for each part of its own."""
 
 
 def row(example: Example) -> dict[str, str]:
@@ -32,12 +34,36 @@ def row(example: Example) -> dict[str, str]:
     }
 
 
+def parts(rows: Iterable[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
+    """The rows in order, in runs none of whose columns holds more than PART_BYTES of UTF-8.
+
+    Raises ValueError, with the id, for a row that has more in one column.
+    """
+    run: list[dict[str, str]] = []
+    held = dict.fromkeys(COLUMNS, 0)
+    for one in rows:
+        sizes = {column: len(one[column].encode()) for column in COLUMNS}
+        column = max(sizes, key=sizes.__getitem__)
+        if sizes[column] > PART_BYTES:
+            raise ValueError(
+                f"{one['id']}: found {sizes[column]} bytes in the column '{column}', expected at "
+                f"most {PART_BYTES}; cut the text into several examples"
+            )
+        if any(held[c] + sizes[c] > PART_BYTES for c in COLUMNS):
+            yield run
+            run, held = [], dict.fromkeys(COLUMNS, 0)
+        run.append(one)
+        held = {c: held[c] + sizes[c] for c in COLUMNS}
+    if run:
+        yield run
+
+
 def save(splits: Mapping[str, Sequence[Example]], out_dir: Path) -> None:
     """Write each split to `out_dir/<split>`; a folder appears only once it is complete.
 
     Raises ValueError for an empty split, which `datasets` writes but cannot read.
     """
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, Value, concatenate_datasets
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -49,9 +75,11 @@ def save(splits: Mapping[str, Sequence[Example]], out_dir: Path) -> None:
                 f"{out_dir}: the split '{name}' has no example; expected at least one; "
                 "give the corpus more data or leave the split out"
             )
-        rows = [row(example) for example in examples]
-        columns = {column: [one[column] for one in rows] for column in COLUMNS}
-        dataset = Dataset.from_dict(columns, features=features)
+        made = [
+            Dataset.from_dict({c: [one[c] for one in part] for c in COLUMNS}, features=features)
+            for part in parts(map(row, examples))
+        ]
+        dataset = made[0] if len(made) == 1 else concatenate_datasets(made)
         # The fingerprint would otherwise be drawn at random and differ from run to run.
         dataset._fingerprint = "-".join(["lora-ledger", name])
         with new_folder(out_dir / name) as folder:

@@ -1,9 +1,10 @@
 """Conversations, in the chat format of Tulu: the turns before the last answer, then that answer.
 
 In: the source `data` or `hub` (`tables` says which files), whose rows hold a list of turns
-{role, content}, and the options `messages` (the column of the list, by default of this name),
-`group`, and `end_of_turn` (what stands after an earlier answer, by default nothing). Out: one pair
-for each conversation. The prompt is Wang et al. 2023's rendering (arXiv:2306.04751):
+{role, content}, or ShareGPT's {from, value} with `human` and `gpt`, and the options `messages` (the
+column of the list, by default of this name, or `conversations` where a row lacks it), `group`, and
+`end_of_turn` (what stands after an earlier answer, by default nothing). Out: one pair for each
+conversation. The prompt is Wang et al. 2023's rendering (arXiv:2306.04751):
 
     <|user|>
     …
@@ -26,27 +27,23 @@ from lora_ledger.data.corpora.tables import Row, rows
 
 ROLES = ("system", "user", "assistant")
 ANSWER = "assistant"
+SHAREGPT = {"human": "user", "gpt": "assistant"}
+COLUMNS = ("messages", "conversations")
 Turn = tuple[str, str]
 
 
 def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator[Example]:
     """Pairs in the files' order; ValueError, naming row and turn, for what cannot be used."""
     known(options, "messages", "group", "end_of_turn")
-    column = str(options.get("messages", "messages"))
     group = options.get("group")
     for row in rows(sources):
+        column = str(options.get("messages", next(filter(row.values.get, COLUMNS), COLUMNS[0])))
         turns = _turns(row, column)
         answers = [i for i, (role, text) in enumerate(turns) if role == ANSWER and text]
         if not answers:
             continue
-        name = row.values.get(str(group)) if group is not None else row.name
-        if not isinstance(name, str):
-            raise ValueError(
-                f"{row.place}, key '{group}': found {type(name).__name__}, expected a string; "
-                "the option `group` of the corpus entry names the key"
-            )
         yield Example(
-            group=name,
+            group=row.name if group is None else row.group(str(group)),
             prompt=rendered(turns[: answers[-1]], str(options.get("end_of_turn", ""))),
             response=turns[answers[-1]][1],
             fields={k: v for k, v in row.values.items() if k not in (column, group)},
@@ -69,12 +66,15 @@ def _turns(row: Row, column: str) -> list[Turn]:
         )
     turns = []
     for number, turn in enumerate(found, start=1):
-        role = turn.get("role") if isinstance(turn, dict) else None
-        text = turn.get("content") if isinstance(turn, dict) else None
-        if role not in ROLES or not isinstance(text, str):
+        said = turn if isinstance(turn, dict) else {}
+        role = said.get("role") or said.get("from")
+        role = SHAREGPT.get(role, role) if isinstance(role, str) else role
+        text = said.get("content") if "content" in said else said.get("value")
+        if not (isinstance(role, str) and role in ROLES) or not isinstance(text, str):
             raise ValueError(
                 f"{row.place}, turn {number}: found {str(turn)[:80]}, expected a role that is "
-                f"{', '.join(ROLES)} and a content that is text"
+                f"{', '.join(ROLES)} (or from: {', '.join(SHAREGPT)}) and a content (or value) "
+                "that is text"
             )
-        turns.append((str(role), text.strip()))
+        turns.append((role, text.strip()))
     return turns

@@ -4,8 +4,9 @@ In: the source `data` or `hub`, a file or a folder (`tables` says which kinds), 
 or `prompt` and `response`, name the columns that hold them (their defaults are these words);
 `prompt_template` and `response_template` make one of several columns instead, in the manner of
 Python's format strings ("Question: {query}\\nAnswer:"); `group` names the column of what must stay
-on one side of a split (without it, each row is a group of its own). Out: examples in the files'
-order with every column that was not used in `fields`. It does not clean the texts.
+on one side of a split, a text or a whole number (without it, each row is a group of its own). Out:
+examples in the files' order with every column that was not used in `fields`. It does not clean the
+texts.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _example(row: Row, options: Mapping[str, object], made: Mapping[str, Templat
             used.add(names[key])
     group = row.name
     if "group" in options:
-        group = _text(row, str(options["group"]))
+        group = row.group(str(options["group"]))
         used.add(str(options["group"]))
     rest = {key: one for key, one in row.values.items() if key not in used}
     return Example(group=group, fields=rest, **taken)
