@@ -6,18 +6,24 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from lora_ledger.records.record import Record
 from lora_ledger.stages.train import train
 from lora_ledger.study.schema import Study
-from lora_ledger.training import checkpoints
+from lora_ledger.training import checkpoints, run
 from lora_ledger.training.loop import CellTrainer
 from lora_ledger.training.run import Job
 
@@ -134,6 +140,75 @@ def test_a_finished_run_is_not_done_again(
     first = train(study, job("lora"), tmp_path / "out")
     monkeypatch.setattr("lora_ledger.training.run.train", die)
     assert train(study, job("lora"), tmp_path / "out") == first
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from lora_ledger.training.checkpoints import alone
+with alone(Path(sys.argv[1])):
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("stage", ["train", "tune"])
+def test_a_second_process_on_a_cell_is_told_so(
+    stage: str, study: Study, job: Any, tmp_path: Path
+) -> None:
+    module = import_module(f"lora_ledger.stages.{stage}")
+    this, file, out = job("full"), tmp_path / "tiny.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True)))
+    args = Namespace(**vars(this), study=str(file), select=None, out=out)
+    args.rate = study.methods["full"].learning_rates[0]  # type: ignore[index]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, this.work], stdin=PIPE, stdout=PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "here\n"
+        said = rf"{this.work}: found process {first.pid} at work on this cell, expected none; wait"
+        with pytest.raises(ValueError, match=said):
+            module.main(args)
+        assert not out.exists()
+        # However it ends.
+        first.kill()
+    assert "complete" in module.main(args)
+    assert not this.work.exists()
+
+
+def test_a_folder_that_went_away_is_made_and_held_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process ends, and removes its folder, between this one's opening and locking."""
+    work, lock = tmp_path / "work", checkpoints.fcntl.flock
+
+    def late(*arguments: Any) -> None:
+        monkeypatch.setattr(checkpoints.fcntl, "flock", lock)
+        shutil.rmtree(work)
+        lock(*arguments)
+
+    monkeypatch.setattr(checkpoints.fcntl, "flock", late)
+    with checkpoints.alone(work):
+        assert (work / "alone.lock").read_text() == f"{os.getpid()}\n"
+        with pytest.raises(ValueError, match="at work on this cell"), checkpoints.alone(work):
+            pass
+    with checkpoints.alone(work):
+        pass
+
+
+def test_a_cell_whose_empty_folder_was_removed_is_written(
+    study: Study, job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake removes the empty folder of an output while the job trains."""
+    out, whole = tmp_path / "cell", run.train
+
+    def remove(*arguments: Any) -> Any:
+        out.rmdir()
+        return whole(*arguments)
+
+    monkeypatch.setattr(run, "train", remove)
+    assert train(study, job("lora"), out).status == "complete"
+    assert (out / "adapter").is_dir()
 
 
 def test_a_checkpoint_of_another_run_does_not_count(tmp_path: Path) -> None:

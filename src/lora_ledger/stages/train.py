@@ -151,6 +151,7 @@ def _present(
 
 def main(args: argparse.Namespace) -> str:
     """Train the cell, or write that every rate diverged when they were tried."""
+    from lora_ledger.training.checkpoints import alone
     from lora_ledger.training.run import Job
     from lora_ledger.training.saving import clear
 
@@ -185,7 +186,8 @@ def main(args: argparse.Namespace) -> str:
         args.work,
         args.starts,
     )
-    record = train(study, job, args.out, args.select)
+    with alone(args.work):
+        record = train(study, job, args.out, args.select)
     return f"{record.cell}: {record.status} after {record.results['steps']} steps"
 
 

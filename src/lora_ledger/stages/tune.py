@@ -94,6 +94,7 @@ def tune(study: Study, job: Job, out: Path) -> Record:
 
 def main(args: argparse.Namespace) -> str:
     """Try the rate."""
+    from lora_ledger.training.checkpoints import alone
     from lora_ledger.training.run import Job
 
     study = load(args.study)
@@ -112,7 +113,8 @@ def main(args: argparse.Namespace) -> str:
         args.work,
         args.starts,
     )
-    record = tune(study, job, args.out)
+    with alone(args.work):
+        record = tune(study, job, args.out)
     return f"{record.cell} at {args.rate:g}: {record.status}"
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that count only once they are whole.
+"""Checkpoints that count only once they are whole, in a folder that one process has to itself.
 
 In: a folder of checkpoints. Out: the newest that is complete and belongs to this run. A checkpoint
 is complete when its marker is there, which is written after all else has reached the disk; what a
@@ -8,10 +8,17 @@ What is inside a checkpoint is the trainer's matter.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+LOCK = "alone.lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that has none."""
 MARKER = "complete"
 PREFIX = "checkpoint-"
 
@@ -52,6 +59,54 @@ def newest(work: Path, fingerprint: str) -> Path | None:
         if path != best:
             _remove(path)
     return best
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Have the folder to oneself; the kernel lets go of it when the process ends, however it ends.
+
+    Raises ValueError when another process has it.
+    """
+    handle = _locked(work)
+    while handle is None:
+        handle = _locked(work)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(work: Path) -> int | None:
+    """The handle that holds the lock; None when the folder was removed meanwhile."""
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(work / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, 32).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise ValueError(
+            f"{work}: found process {holder or '(not named)'} at work on this cell, expected none; "
+            "wait for it, or stop it and give the same command again"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            os.close(handle)
+            raise
+    try:
+        # Whoever held the lock before may have removed the folder, and a third made it again.
+        same = os.path.samestat(os.fstat(handle), (work / LOCK).stat())
+    except FileNotFoundError:
+        same = False
+    if not same:
+        os.close(handle)
+        return None
+    os.truncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return handle
 
 
 def _remove(path: Path) -> None:
