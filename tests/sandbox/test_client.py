@@ -359,7 +359,7 @@ def test_a_program_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, job
     ]
     problems = tmp_path / "problems.jsonl"
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    command = [sys.executable, "-m", "lora_ledger.sandbox", "selftest", "--level", "0"]
+    command = [sys.executable, "-m", "lora_ledger.cli.sandbox", "selftest", "--level", "0"]
     command += ["--jobs", str(jobs), "--problems", str(problems)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:

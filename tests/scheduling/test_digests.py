@@ -131,7 +131,6 @@ def test_unknown_module_is_named(package: Path) -> None:
 # Found by a name in a study: a corpus's reader, a kind of method, a regime, what fetches a model.
 BY_NAME = ("data.corpora.readers.", "methods.", "models.", "training.regimes.")
 DECIDE_NO_NUMBER = {
-    "sandbox.__main__": "shows what the machine offers",
     "stages._main": "the command line",
     "stages.fetch": "calls what makes models and corpora",
 }

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .sandbox import add_commands
 from .show import fail, print_tables, terminal
 
 RESULTS = Path("results")
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     place.add_argument("folder", nargs="?", type=Path, help="results folder of a study")
     place.add_argument("--study", help=f"name or file of a study (default: {DEFAULT_STUDY})")
     show.set_defaults(run=_show)
+    add_commands(commands.add_parser("sandbox", help="prove the sandbox of generated code"))
     args = parser.parse_args(argv)
     try:
         status: int = args.run(args)

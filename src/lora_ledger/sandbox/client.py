@@ -226,6 +226,6 @@ def lacking(found: Confinement, least: int) -> str:
         lines.append(f"the probes themselves ended with {found.probes['probes']}")
     lines.append(
         "set evaluation.sandbox_level lower only on a machine that holds nothing of worth; "
-        "`python -m lora_ledger.sandbox selftest` shows every layer"
+        "`ledger sandbox selftest` shows every layer"
     )
     return "\n  ".join(lines)

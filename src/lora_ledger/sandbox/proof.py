@@ -167,7 +167,7 @@ def require(proof: Proof) -> None:
             f"{', '.join(proof.solutions.odd) or 'none'}), {proof.stubs.passed} stubs "
             f"(expected 0) and {proof.cheats.passed} cheats (expected 0: "
             f"{', '.join(proof.stubs.odd + proof.cheats.odd) or 'none'}); "
-            "`python -m lora_ledger.sandbox selftest` shows every layer"
+            "`ledger sandbox selftest` shows every layer"
         )
 
 

@@ -1,7 +1,8 @@
-"""`python -m lora_ledger.sandbox selftest`: the level, every layer, every probe, three counts.
+"""`ledger sandbox selftest`: the level, every layer, every probe, three counts.
 
 In: HumanEval, from the catalogue's wheel or from a file. Out: text, and a status that is 0 only if
-all solutions passed, no stub and no cheat did, and the level is the one asked for.
+all solutions passed, no stub and no cheat did, and the level is the one asked for. With a file,
+`python -m lora_ledger.cli.sandbox selftest` needs no package at all.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .client import Problem, SandboxError
-from .proof import Proof, prove
+from lora_ledger.sandbox.client import Problem, SandboxError
+from lora_ledger.sandbox.proof import Proof, prove
 
 
 def human_eval(path: Path | None) -> list[Problem]:
@@ -73,15 +74,19 @@ def show(proof: Proof, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lora_ledger.sandbox", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    test = commands.add_parser("selftest")
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """`selftest` with its options, whose namespace goes to `run`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    test = commands.add_parser("selftest", help="prove the sandbox on this machine")
     test.add_argument("--level", type=int, default=3, choices=range(4), help="the least accepted")
     test.add_argument("--jobs", type=int, default=2)
     test.add_argument("--problems", type=Path, help="HumanEval.jsonl or .jsonl.gz")
     test.add_argument("--reasons", action="store_true", help="why each cheat failed")
-    args = parser.parse_args()
+    test.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if the sandbox holds, 1 if not, 2 if it cannot be tried."""
     # So that judges are ended and the sandbox's folder goes, as at any other end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
@@ -89,13 +94,21 @@ def main() -> None:
         proof = prove(human_eval(args.problems), args.jobs, args.level)
     except (SandboxError, OSError, ValueError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     print(show(proof, time.monotonic() - began))
     if args.reasons:
         for name, reason in proof.reasons.items():
             print(f"  {name:<26} {reason}")
-    sys.exit(0 if proof.holds else 1)
+    return 0 if proof.holds else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="ledger sandbox", description=__doc__)
+    add_commands(parser)
+    args = parser.parse_args()
+    status: int = args.run(args)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
