@@ -29,7 +29,7 @@ results: $(READY)
 	@$(BIN)/ledger show --study $(STUDY)
 
 bench: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --until fetch_model fetch_corpus --config study=benchmarks
+	$(BIN)/snakemake --cores $(CORES) data --config study=benchmarks
 	$(BIN)/snakemake --cores $(CORES) results/instruct/packed/gsm8k/record.json --config study=instruct
 	$(BIN)/snakemake --cores $(CORES) results/quickstart/packed/code-cpt/record.json
 	@mkdir -p results/bench

@@ -185,7 +185,8 @@ def test_a_diverged_cell_has_a_record_and_no_weights(
     assert record.status == "diverged"
     assert record.results["weights"] is None
     assert record.results["loss_curve"]
-    assert [path.name for path in (tmp_path / "cell").iterdir()] == ["record.json"]
+    assert sorted(path.name for path in (tmp_path / "cell").iterdir()) == ["model", "record.json"]
+    assert not any((tmp_path / "cell/model").iterdir())
 
 
 def test_tune_and_select(

@@ -19,6 +19,8 @@ rule diversity:
     threads: 1
     resources:
         mem_mb=500,
+        disk_mb=200,
+        runtime=60,
     params:
         **digests("diversity"),
     message:

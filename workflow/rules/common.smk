@@ -15,6 +15,11 @@ def training_digest(wildcards):
     return staleness.science(STUDY, "train", **dict(wildcards), **rate)
 
 
+def methods_with(artefact):
+    """The study's methods whose trained cells hold `adapter/`, or `model/`."""
+    return [n for n, method in STUDY.methods.items() if method.artefact == artefact]
+
+
 def trained(wildcards):
     """The record of the cell's weights; nothing for the untouched model."""
     folder = cells.folder(wildcards.cell)

@@ -19,6 +19,8 @@ rule contaminate:
     threads: 1
     resources:
         mem_mb=1500,
+        disk_mb=200,
+        runtime=240,
     params:
         **digests("contaminate"),
         data=subpath(input.data, parent=True),
@@ -52,6 +54,8 @@ rule gate:
     threads: 1
     resources:
         mem_mb=500,
+        disk_mb=200,
+        runtime=30,
     params:
         **digests("gate"),
     message:

@@ -20,6 +20,8 @@ rule generate:
     threads: THREADS
     resources:
         mem_mb=need.evaluate_mb(STUDY),
+        disk_mb=500,
+        runtime=need.EVALUATE_MINUTES,
         gpu=GPU,
     params:
         **digests("generate"),
@@ -62,6 +64,8 @@ rule score:
     threads: 1
     resources:
         mem_mb=1500,
+        disk_mb=500,
+        runtime=need.EVALUATE_MINUTES,
     params:
         **digests("score"),
         data=subpath(input.data, parent=True),

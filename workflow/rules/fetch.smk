@@ -7,6 +7,8 @@ rule fetch_model:
         local=local_files,
     output:
         record=f"{OUT}/models/{{model}}/record.json",
+        config=f"{OUT}/models/{{model}}/config.json",
+        tokenizer=f"{OUT}/models/{{model}}/tokenizer.json",
     log:
         f"{LOG}/fetch/{{model}}.log",
     benchmark:
@@ -17,6 +19,8 @@ rule fetch_model:
     threads: 1
     resources:
         mem_mb=need.fetch_model_mb(STUDY),
+        disk_mb=need.model_disk_mb(STUDY),
+        runtime=240,
     params:
         **digests("fetch"),
         out=subpath(output.record, parent=True),
@@ -32,34 +36,50 @@ rule fetch_model:
         """
 
 
-rule fetch_corpus:
-    input:
-        local=local_files,
-    output:
-        record=f"{OUT}/data/{{corpus}}/record.json",
-    log:
-        f"{LOG}/fetch/{{corpus}}.log",
-    benchmark:
-        f"{LOG}/fetch/{{corpus}}.tsv"
-    retries: 1
-    conda:
-        "../../envs/tools.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda w: need.fetch_corpus_mb(STUDY, w.corpus),
-    params:
-        **digests("fetch"),
-        out=subpath(output.record, parent=True),
-    message:
-        "fetch corpus {wildcards.corpus}"
-    shell:
-        """
-        HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.stages.fetch \
-            --study "$LEDGER_STUDY" \
-            --corpus {wildcards.corpus} \
-            --out {params.out:q} \
-            > {log:q} 2>&1
-        """
+# One rule for each set of splits that a corpus may have, since each split is an output of its own.
+for SPLITS in sorted(
+    {tuple(STUDY.corpus_entry(name).splits) for name in sources.corpora(STUDY)}
+):
+
+    rule:
+        name:
+            f"fetch_corpus_{'_'.join(SPLITS)}"
+        input:
+            local=local_files,
+        output:
+            record=f"{OUT}/data/{{corpus}}/record.json",
+            splits=[directory(f"{OUT}/data/{{corpus}}/{split}") for split in SPLITS],
+        log:
+            f"{LOG}/fetch/{{corpus}}.log",
+        benchmark:
+            f"{LOG}/fetch/{{corpus}}.tsv"
+        wildcard_constraints:
+            corpus=one_of(
+                name
+                for name in sources.corpora(STUDY)
+                if tuple(STUDY.corpus_entry(name).splits) == SPLITS
+            ),
+        retries: 1
+        conda:
+            "../../envs/tools.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda w: need.fetch_corpus_mb(STUDY, w.corpus),
+            disk_mb=lambda w: need.fetch_corpus_mb(STUDY, w.corpus),
+            runtime=240,
+        params:
+            **digests("fetch"),
+            out=subpath(output.record, parent=True),
+        message:
+            "fetch corpus {wildcards.corpus}"
+        shell:
+            """
+            HF_HUB_OFFLINE=$LEDGER_HUB_OFFLINE python -m lora_ledger.stages.fetch \
+                --study "$LEDGER_STUDY" \
+                --corpus {wildcards.corpus} \
+                --out {params.out:q} \
+                > {log:q} 2>&1
+            """
 
 
 rule fetch_other:
@@ -78,6 +98,8 @@ rule fetch_other:
     threads: 1
     resources:
         mem_mb=need.fetch_model_mb(STUDY),
+        disk_mb=need.model_disk_mb(STUDY),
+        runtime=240,
     params:
         **digests("fetch"),
         model=subpath(input.model, parent=True),
@@ -93,3 +115,10 @@ rule fetch_other:
             --out {params.out:q} \
             > {log:q} 2>&1
         """
+
+
+# Everything that comes from elsewhere, and nothing that is computed from it.
+rule data:
+    input:
+        f"{MODEL}/record.json",
+        [f"{OUT}/data/{name}/record.json" for name in sources.corpora(STUDY)],

@@ -8,6 +8,8 @@ rule prepare:
         model=f"{MODEL}/record.json",
     output:
         record=f"{OUT}/packed/{{setting}}/record.json",
+        train=directory(f"{OUT}/packed/{{setting}}/train"),
+        validation=directory(f"{OUT}/packed/{{setting}}/validation"),
     log:
         f"{LOG}/prepare/{{setting}}.log",
     benchmark:
@@ -17,6 +19,8 @@ rule prepare:
     threads: 1
     resources:
         mem_mb=1500,
+        disk_mb=lambda w: need.packed_mb(STUDY, w.setting),
+        runtime=240,
     params:
         **digests("prepare"),
         data=subpath(input.data, parent=True),

@@ -43,6 +43,8 @@ rule tabulate:
     threads: 1
     resources:
         mem_mb=1000,
+        disk_mb=200,
+        runtime=120,
     params:
         **digests("tabulate"),
         out=subpath(output.record, parent=True),
@@ -78,6 +80,8 @@ rule figures:
     threads: 1
     resources:
         mem_mb=1000,
+        disk_mb=200,
+        runtime=120,
     params:
         **digests("figures"),
         out=subpath(output.record, parent=True),

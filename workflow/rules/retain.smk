@@ -22,6 +22,8 @@ rule retain:
     threads: THREADS
     resources:
         mem_mb=need.evaluate_mb(STUDY),
+        disk_mb=500,
+        runtime=need.EVALUATE_MINUTES,
         gpu=GPU,
     params:
         **digests("retain"),

@@ -12,15 +12,22 @@ rule train:
         select=selected,
     output:
         record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/record.json",
+        weights=directory(
+            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/adapter"
+        ),
     log:
         f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}.log",
     benchmark:
         f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}.tsv"
+    wildcard_constraints:
+        method=one_of(methods_with("adapter")),
     conda:
         "../../envs/model.yaml"
     threads: THREADS
     resources:
         mem_mb=lambda w: need.train_mb(STUDY, w.setting, w.method),
+        disk_mb=lambda w: need.train_disk_mb(STUDY, w.method),
+        runtime=need.TRAIN_MINUTES,
         gpu=GPU,
     params:
         code=digests("train")["code"],
@@ -49,3 +56,14 @@ rule train:
             --out {params.out:q} \
             > {log:q} 2>&1
         """
+
+
+# What trains the base's own weights leaves a model. One that diverged leaves an empty folder.
+use rule train as train_model with:
+    output:
+        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/record.json",
+        weights=directory(
+            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/model"
+        ),
+    wildcard_constraints:
+        method=one_of(methods_with("model")),

@@ -18,6 +18,8 @@ rule tune:
     threads: THREADS
     resources:
         mem_mb=lambda w: need.train_mb(STUDY, w.setting, w.method),
+        disk_mb=lambda w: need.train_disk_mb(STUDY, w.method),
+        runtime=need.TRAIN_MINUTES,
         gpu=GPU,
     params:
         **digests("tune"),
@@ -60,6 +62,8 @@ rule select:
     threads: 1
     resources:
         mem_mb=500,
+        disk_mb=200,
+        runtime=30,
     params:
         **digests("select"),
     message:

@@ -46,6 +46,29 @@ LOGIT_POSITIONS = 512
 """Positions whose logits the training loss holds at a time."""
 
 
+TRAIN_MINUTES = 2880
+EVALUATE_MINUTES = 720
+"""Limits for a cluster's scheduler, far above what a job of the committed studies takes: a job that
+is cut off goes on from its checkpoint, but only when somebody asks again."""
+
+
+def model_disk_mb(study: Study) -> int:
+    """A model's weights in fp32, and as much again while they are written."""
+    return 500 + int(total_parameters(_config(study)) * 4 * 2 / MB)
+
+
+def packed_mb(study: Study, setting: str) -> int:
+    """Token ids of 4 bytes for each token of about 4 bytes of text."""
+    return 200 + fetch_corpus_mb(study, study.settings[setting].corpus) // 4
+
+
+def train_disk_mb(study: Study, method: str) -> int:
+    """What is saved, and two checkpoints of weights and two moments each."""
+    config, chosen = _config(study), study.methods[method]
+    saved = total_parameters(config) if chosen.artefact == "model" else 0
+    return 500 + int((saved + 2 * 3 * chosen.trainable_parameters(config)) * 4 / MB)
+
+
 def gpus(study: Study) -> int:
     """Devices of one job: 1 on CUDA, or where `auto` would find it; else 0."""
     found = study.compute.device == "auto" and limits.gpus() > 0

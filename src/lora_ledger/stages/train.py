@@ -100,7 +100,9 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     claim_device(study.compute.device)
     outcome = run_training(study, job, fingerprint)
     weights = None
-    if not outcome.diverged:
+    if outcome.diverged:
+        saving.empty(study, job, out)
+    else:
         weights = saving.save(study, job, out, outcome.model, outcome.validation)
     record = STAGE.record(
         out / "record.json",
@@ -163,6 +165,7 @@ def main(args: argparse.Namespace) -> str:
     rate = rate_of(study, args.setting, args.method, args.select)
     if rate is None:
         clear(args.out)
+        (args.out / study.methods[args.method].artefact).mkdir()
         STAGE.record(
             args.out / "record.json",
             study,

@@ -32,6 +32,11 @@ def clear(out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def empty(study: Study, job: Job, out: Path) -> None:
+    """The folder of a cell that diverged: there, as the workflow declares it, and empty."""
+    (out / study.methods[job.method].artefact).mkdir()
+
+
 def save(
     study: Study, job: Job, out: Path, model: Any, validation: list[Example]
 ) -> dict[str, Any]:
