@@ -236,3 +236,16 @@ def test_flops_on_smollm2() -> None:
     assert linear == full - 2 * 49152 * 576
     adapted = lora(rank=8).flops_per_token(SMOLLM2, 512)
     assert adapted == 4 * weights + 6 * 8 * 305_280 + 3 * attention
+
+
+@pytest.mark.parametrize("factor", ["1.2.3x", "0x", ".x", "9" * 400 + "x", "0." + "0" * 400 + "1x"])
+def test_a_factor_is_a_number_above_0(factor: str) -> None:
+    with pytest.raises(ValueError, match=r"at: found .* expected a factor above 0"):
+        FullMethod(kind="full", at=f"{factor} lora")
+    assert FullMethod(kind="full", at="0.5x lora").reference() == (0.5, "lora")
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan")])
+def test_a_rate_is_finite(rate: float) -> None:
+    with pytest.raises(ValueError, match="finite number"):
+        FullMethod(kind="full", learning_rates=(1e-3, rate))

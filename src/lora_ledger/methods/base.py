@@ -49,6 +49,9 @@ class MethodBase(Frozen):
             raise KeyProblem("learning_rates", self.learning_rates, "learning_rates or at, one")
         if self.learning_rates and len(set(self.learning_rates)) < len(self.learning_rates):
             raise KeyProblem("learning_rates", self.learning_rates, "rates that differ")
+        factor = (self.at or "").rpartition(" ")[0]
+        if factor and not _is_factor(factor):
+            raise KeyProblem("at", self.at, "a factor above 0 that is a number, as in '10x full'")
         return self
 
     @property
@@ -131,3 +134,12 @@ class MethodBase(Frozen):
         No import statement leads to it, so a code digest has to be told.
         """
         return cls.__module__.partition(".")[2]
+
+
+def _is_factor(text: str) -> bool:
+    """Whether the text before the name in `at` is one number, neither 0 nor infinite."""
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        return False
+    return 0 < value < math.inf
