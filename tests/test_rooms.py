@@ -181,8 +181,6 @@ def test_no_way_of_importing_goes_unseen(source: str, target: str) -> None:
 # What a plan needs: the Snakefile reads studies in an environment that has neither torch nor numpy.
 LIGHT = ("yaml", "_yaml", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
 LIGHT += ("typing_inspection", NAME)
-HEAVY: set[str] = {f"{NAME}.stages.contaminate", f"{NAME}.stages.tabulate"}
-"""Modules that still import more at their top."""
 REFUSE = f"""
 import importlib, sys
 class Refuse:
@@ -221,8 +219,7 @@ def test_a_plan_needs_yaml_and_pydantic_only() -> None:
     done = subprocess.run(
         [sys.executable, "-c", REFUSE, *sorted(asked)], text=True, capture_output=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert {*done.stdout.split()} <= HEAVY, done.stderr
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
 
 
 def page() -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lora_ledger.analysis.contamination import look, results, verdict
 from lora_ledger.analysis.overlap import COMMON, GRAM, Overlap, plain, template, tokens
 from lora_ledger.catalogue import CorpusEntry
 from lora_ledger.common.errors import KeyProblem
@@ -22,12 +23,9 @@ from lora_ledger.data.corpora.store import save
 from lora_ledger.records.record import Record
 from lora_ledger.stages.contaminate import (
     contaminate,
-    look,
     noise_splits,
     questions,
-    results,
     training_splits,
-    verdict,
 )
 from lora_ledger.study import cells, sources
 

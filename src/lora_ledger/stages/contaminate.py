@@ -3,7 +3,7 @@
 In: a corpus, the corpus of a task, and the study, which says which task a run asks.
 Out: a record with the items that were found in the training text, by three measures (`overlap`);
 the same between the task's own training split and its items, which is what two independent texts
-of one kind share; and the reasons to stop, by the limits below.
+of one kind share; and the reasons to stop, by the limits of `contamination`.
 It stops nothing itself (`gate` does) and knows nothing of descent: that a corpus was made from the
 task is refused when the study is read.
 """
@@ -13,15 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.analysis import overlap
-from lora_ledger.analysis.overlap import MEASURES, Measure, Overlap
 from lora_ledger.catalogue import CorpusEntry
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
@@ -35,13 +31,6 @@ from lora_ledger.study.schema import Study
 from ._main import flag, place
 from ._main import run as run_stage
 
-GRAM_LIMIT = Fraction(1, 100)
-"""Share of items with a 13-gram in the training text, above which a pair stops."""
-NOISE_TIMES = 5
-"""A template share above this many times the noise stops; above GRAM_LIMIT where it is 0."""
-EXCERPTS = 20
-SHOWN = 3
-QUESTION = 80
 BATCH = 1000
 
 
@@ -127,116 +116,6 @@ def questions(folder: Path, split: str, field: str) -> tuple[list[str], list[str
     return ids, asked
 
 
-def look(ids: list[str], asked: list[str], training: Iterable[tuple[str, str]]) -> Overlap:
-    """The items, and where in the training examples they were found."""
-    return feed(Overlap(ids, asked), training)
-
-
-def feed(found: Overlap, training: Iterable[tuple[str, str]]) -> Overlap:
-    """The same object, with all examples looked through."""
-    for identifier, text in training:
-        found.add(identifier, text)
-    found.finish()
-    return found
-
-
-def share(measure: Measure) -> Fraction | None:
-    """Items that were hit over items that can be measured; None when none can."""
-    return Fraction(len(measure.hits), len(measure.measurable)) if measure.measurable else None
-
-
-def summary(found: Overlap) -> dict[str, dict[str, Any]]:
-    """Each measure's counts and share, and the ids of the items that were hit."""
-    told = {}
-    for name in MEASURES:
-        measure = found.measures[name]
-        value = share(measure)
-        told[name] = {
-            "measurable": len(measure.measurable),
-            "too_short": measure.too_short,
-            "common_only": measure.common_only,
-            "hits": len(measure.hits),
-            "share": None if value is None else float(value),
-            "ids": [found.ids[i] for i in sorted(measure.hits)],
-        }
-    return told
-
-
-def verdict(
-    measured: Mapping[str, Fraction | None], noise_template: Fraction | None
-) -> list[tuple[str, Fraction, Fraction, str]]:
-    """(measure, share, limit, why that is the limit) of every measure that stops the pair.
-
-    A share at its limit does not stop. The template measure is judged only where the noise is
-    known.
-    """
-    limits: dict[str, tuple[Fraction, str]] = {
-        "verbatim": (Fraction(0), "no question may stand whole in the training text"),
-        "13-gram": (GRAM_LIMIT, "fixed"),
-    }
-    if noise_template == 0:
-        limits["template"] = (GRAM_LIMIT, "fixed, as the noise is 0")
-    elif noise_template is not None:
-        limits["template"] = (
-            NOISE_TIMES * noise_template,
-            f"{NOISE_TIMES} times the noise of {float(noise_template):.2%}",
-        )
-    stops = []
-    for name, (limit, why) in limits.items():
-        value = measured[name]
-        if value is not None and value > limit:
-            stops.append((name, value, limit, why))
-    return stops
-
-
-def results(found: Overlap, asked: list[str], noise: Overlap | None) -> dict[str, Any]:
-    """The record's results but for what names splits and permission."""
-    hits = {name: found.measures[name].hits for name in MEASURES}
-    measured = {name: share(found.measures[name]) for name in MEASURES}
-    background = None if noise is None else share(noise.measures["template"])
-    dirty = sorted({*hits["verbatim"], *hits["13-gram"]})
-    excerpts = (
-        {
-            "item": found.ids[i],
-            "question": short(asked[i]),
-            "measure": name,
-            "example": hits[name][i].example,
-            "words": hits[name][i].words,
-        }
-        for name in MEASURES
-        for i in sorted(hits[name])
-        if not any(i in hits[other] for other in MEASURES[: MEASURES.index(name)])
-    )
-    return {
-        "items": len(found.ids),
-        "training": {"examples": found.examples, "words": found.words},
-        "measures": summary(found),
-        "dirty": [found.ids[i] for i in dirty],
-        "excerpts": list(islice(excerpts, EXCERPTS)),
-        "noise": None
-        if noise is None
-        else {"examples": noise.examples, "words": noise.words, "measures": summary(noise)},
-        "stops": [
-            {
-                "measure": name,
-                "share": float(value),
-                "limit": float(limit),
-                "why": why,
-                "items": [
-                    {"id": found.ids[i], "question": short(asked[i])}
-                    for i in sorted(hits[name])[:SHOWN]
-                ],
-            }
-            for name, value, limit, why in verdict(measured, background)
-        ],
-    }
-
-
-def short(question: str) -> str:
-    """The first characters of a question, on one line."""
-    return " ".join(question.split())[:QUESTION]
-
-
 def contaminate(
     study_file: str, corpus: str, run: str, data: Path, task_data: Path, out: Path
 ) -> Record:
@@ -245,6 +124,8 @@ def contaminate(
     Raises KeyProblem for a corpus or run that the study lacks, FileNotFoundError for a split that
     is not there.
     """
+    from lora_ledger.analysis import contamination, overlap
+
     study = load(study_file)
     trained = list(dict.fromkeys(setting.corpus for setting in study.settings.values()))
     require("--corpus", corpus, trained, "a setting's corpus")
@@ -253,13 +134,14 @@ def contaminate(
     splits = training_splits(study.corpus_entry(corpus))
     own = noise_splits(study.corpus_entry(info.corpus))
     ids, asked = questions(task_data, info.split, info.question)
-    found = Overlap(ids, asked)
     started = time.perf_counter()
-    feed(found, examples(data, splits))
+    found = contamination.look(ids, asked, examples(data, splits))
     seconds = time.perf_counter() - started
     same = (corpus, splits) == (info.corpus, own)
-    noise = found if same else look(ids, asked, examples(task_data, own)) if own else None
-    told = results(found, asked, noise)
+    noise = found if same else None
+    if own and not same:
+        noise = contamination.look(ids, asked, examples(task_data, own))
+    told = contamination.results(found, asked, noise)
     told["training"]["splits"] = splits
     if told["noise"] is not None:
         told["noise"]["splits"] = own
@@ -277,8 +159,8 @@ def contaminate(
             "common": overlap.COMMON,
             "plain": overlap.PLAIN,
             "shortest": overlap.SHORTEST,
-            "gram_limit": float(GRAM_LIMIT),
-            "noise_times": NOISE_TIMES,
+            "gram_limit": float(contamination.GRAM_LIMIT),
+            "noise_times": contamination.NOISE_TIMES,
             "permitted": cells.permission(study, corpus, run) or None,
         },
         results=told,

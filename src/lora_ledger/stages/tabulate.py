@@ -12,30 +12,31 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_ledger.records.atomic import write_text_atomic
 from lora_ledger.records.record import Record
 from lora_ledger.scheduling.stage import Stage, every_method, of_the_whole
 from lora_ledger.study.file import load
-from lora_ledger.tables.cost import cost
-from lora_ledger.tables.diversity import diversity
-from lora_ledger.tables.document import Table, as_csv, as_json, as_latex, as_markdown
-from lora_ledger.tables.evidence import Evidence, gather
-from lora_ledger.tables.forgetting import forgetting
-from lora_ledger.tables.learning import learning
-from lora_ledger.tables.notes import header, percent
-from lora_ledger.tables.points import diverged, intervals, plane
 
 from ._main import flag, place
 from ._main import run as run_stage
 
-WRITERS = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}
+if TYPE_CHECKING:
+    from lora_ledger.tables.document import Table
+    from lora_ledger.tables.evidence import Evidence
 
 STAGE = Stage("tabulate", ("the first",), of_the_whole, modules=every_method)
 
 
 def tables(evidence: Evidence) -> list[Table]:
     """The four tables, in the order in which they are read."""
+    from lora_ledger.tables.cost import cost
+    from lora_ledger.tables.diversity import diversity
+    from lora_ledger.tables.forgetting import forgetting
+    from lora_ledger.tables.learning import learning
+    from lora_ledger.tables.notes import header, percent
+
     notes, interval = header(evidence.study), percent(evidence.study)
     return [
         learning(evidence, notes, interval),
@@ -47,9 +48,13 @@ def tables(evidence: Evidence) -> list[Table]:
 
 def tabulate(evidence: Evidence, out: Path) -> Record:
     """Write all tables and the record into the folder `out`."""
+    from lora_ledger.tables.document import as_csv, as_json, as_latex, as_markdown
+    from lora_ledger.tables.points import diverged, intervals, plane
+
+    writers = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}
     made = tables(evidence)
     for table in made:
-        for suffix, writer in WRITERS.items():
+        for suffix, writer in writers.items():
             write_text_atomic(out / f"{table.name}{suffix}", writer(table))
     study = evidence.study
     shown = {table.name: as_json(table) for table in made}
@@ -92,6 +97,8 @@ FLAGS = (
 
 def main(args: argparse.Namespace) -> None:
     """Make the tables."""
+    from lora_ledger.tables.evidence import gather
+
     tabulate(gather(load(args.study), paths_of(args.records)), args.out)
 
 
