@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from lora_ledger.study.schema import Study
 from lora_ledger.training import batching, run
 from lora_ledger.training.loop import CellTrainer
+from lora_ledger.training.regimes import Regime
 from tiny_study import STUDY
 
 
@@ -137,6 +138,25 @@ def test_a_rate_that_is_too_high_diverges(study: Study, job: Any) -> None:
     assert outcome.results["steps"] < 5
     assert outcome.results["validation"]["end"] == []
     assert len(outcome.results["loss_curve"]) == outcome.results["steps"]
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(4, 8), (24, 12)])
+def test_a_model_that_answers_every_batch_alike_has_diverged(
+    batch: int, steps: int, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All 24 examples in each step are the same batch, whose loss may well stand still."""
+
+    def constant(self: Any, model: Any, inputs: Any) -> torch.Tensor:
+        return 0 * model(**inputs).loss + 5 * inputs["loss_mask"].sum()
+
+    monkeypatch.setattr(Regime, "loss", constant)
+    study = Study.model_validate(
+        variant(batch_size=batch).model_dump(mode="json", exclude_defaults=True)
+        | {"budgets": {"short": {"steps": 12}}}
+    )
+    outcome = run.train(study, job("full"), "x")
+    assert outcome.diverged is (batch == 4)
+    assert outcome.results["steps"] == steps
 
 
 def test_settings_hold_what_decides_the_numbers(study: Study, job: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,7 +115,12 @@ DEATHS = {
     ],
 )
 def test_killed_runs_end_like_an_uninterrupted_one(
-    method: str, deaths: list[str], study: Study, job: Any, tmp_path: Path
+    method: str,
+    deaths: list[str],
+    study: Study,
+    job: Any,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     torch.set_num_threads(1)
     whole = train(study, job(method), tmp_path / "whole")
@@ -129,7 +135,12 @@ def test_killed_runs_end_like_an_uninterrupted_one(
         whole_ones = sorted(int(p.parent.name.rpartition("-")[2]) for p in work.glob("*/complete"))
         assert (whole_ones, there) == (counting, present), when
         assert not (out / "record.json").exists()
+        capfd.readouterr()
         assert outcome(train(study, this, out)) == outcome(whole), when
+        # The log says where it went on.
+        said = re.search(r"^step (\d+)/5,", capfd.readouterr().err, re.MULTILINE)
+        assert said is not None
+        assert int(said[1]) == max(counting, default=0) + 1
         assert not work.exists()
         shutil.rmtree(out)
 
