@@ -128,6 +128,19 @@ def test_a_new_task_trains_nothing(finished: Path) -> None:
     assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1}
 
 
+def test_a_new_task_of_likelihoods_evaluates_itself_alone(finished: Path) -> None:
+    path = finished / "config/smoke.yaml"
+    before = edited(
+        path, "  likelihood:\n", "  likelihood:\n    more: {task: smoke-facts, limit: 4}\n"
+    )
+    found = jobs(finished)
+    path.write_text(before)
+    study = load("smoke")
+    assert found.pop("retain") == len(cells.labels(study))
+    # Each corpus is searched for the new task's items.
+    assert found == {"contaminate": 2, "gate": 3, "tabulate": 1, "figures": 1}
+
+
 def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
     """An adapter that a cell trained, given back as somebody else's, has the cell's numbers."""
     label = "code-cpt/lora-r2/tokens/s1"
@@ -139,10 +152,10 @@ def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
         "\nothers:\n  theirs: {source: {kind: local, path: theirs}, tasks: [code]}\n\n"
         "evaluation:\n",
     )
-    evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 1}
+    evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 1, "retain_text": 1}
     assert jobs(finished) == {"fetch_other": 1, **evaluated, "tabulate": 1, "figures": 1}
     snakemake(finished)
-    for stage in ("retain", "score/code", "diversity/code"):
+    for stage in ("retain/general", "retain/facts", "score/code", "diversity/code"):
         folder = finished / "results/smoke" / stage
         mine = read_record(folder / f"{label}.json").results
         assert read_record(folder / "other/theirs.json").results == mine
@@ -186,11 +199,11 @@ def test_a_new_method_runs_its_own_cell_only(finished: Path) -> None:
     )
     found = jobs(finished)
     path.write_text(before)
-    assert found == {"train": 1, "retain": 1, "tabulate": 1, "figures": 1}
+    assert found == {"train": 1, "retain": 1, "retain_text": 1, "tabulate": 1, "figures": 1}
 
 
 def test_a_single_stage_re_runs_by_its_output(finished: Path) -> None:
-    target = "results/smoke/retain/base.json"
+    target = "results/smoke/retain/general/base.json"
     before = read_record(finished / target)
     (finished / target).unlink()
     shown = snakemake(finished, target)

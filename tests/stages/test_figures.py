@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 import factories
-from lora_ledger.methods import colours
 from lora_ledger.records.record import read_record
-from lora_ledger.report.figures import intervals
+from lora_ledger.report.figures.intervals import benchmarks as draw_benchmarks
+from lora_ledger.report.figures.intervals import gauntlet
+from lora_ledger.report.figures.plane import plane
+from lora_ledger.report.figures.style import looks
 from lora_ledger.stages import figures, tabulate
 from lora_ledger.tables.evidence import gather
 
@@ -29,7 +31,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_same_bytes_and_no_date(tables: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        figures.run(factories.study(), tables, tmp_path / folder)
+        figures.figures(factories.study(), tables, tmp_path / folder)
     names = ["learning-forgetting.png", "learning-forgetting.svg"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
@@ -43,7 +45,7 @@ def test_same_bytes_and_no_date(tables: Path, tmp_path: Path) -> None:
 def test_a_point_for_each_cell_at_its_numbers(tables: Path) -> None:
     record = read_record(tables / "record.json")
     points = record.results["plane"]
-    figure = figures.draw(factories.study(), points, "general", record.results["diverged"])
+    figure = plane(factories.study(), points, "general", record.results["diverged"])
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
     assert list(panels) == [
         "code-cpt",
@@ -72,7 +74,7 @@ def test_a_point_for_each_cell_at_its_numbers(tables: Path) -> None:
 
 def test_nothing_to_draw_is_still_a_figure(tmp_path: Path) -> None:
     tabulate.tabulate(gather(factories.study(), []), tmp_path / "tables")
-    figures.run(factories.study(), tmp_path / "tables", tmp_path)
+    figures.figures(factories.study(), tmp_path / "tables", tmp_path)
     assert (tmp_path / "learning-forgetting.png").stat().st_size > 1000
 
 
@@ -108,7 +110,7 @@ def benchmarks(root: Path, **changes: Any) -> dict[str, Any]:
 def test_forgetting_gauntlet_has_every_arm_at_its_numbers(tmp_path: Path) -> None:
     made = benchmarks(tmp_path)
     dots = made["dots"]["forgetting-gauntlet"]
-    figure = intervals.gauntlet(dots, colours(made["plan"].methods), "a title")
+    figure = gauntlet(made["plan"], dots)
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
     assert list(panels) == [
         "gauntlet_mean",
@@ -135,7 +137,7 @@ def test_forgetting_gauntlet_has_every_arm_at_its_numbers(tmp_path: Path) -> Non
 
 def test_benchmarks_of_the_base_and_of_others(tmp_path: Path) -> None:
     made = benchmarks(tmp_path, settings={}, methods={}, budgets={})
-    axes = intervals.benchmarks(made["dots"]["benchmarks"], "a title").axes[0]
+    axes = draw_benchmarks(made["plan"], made["dots"]["benchmarks"]).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == [
         "hellaswag",
@@ -159,7 +161,7 @@ def test_every_figure_of_a_study_is_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     names = ["learning-forgetting", "forgetting-gauntlet"]
     monkeypatch.setattr(figures.cells, "figures", lambda study: names)
     for folder in ("one", "two"):
-        figures.run(plan, tmp_path / "tables", tmp_path / folder)
+        figures.figures(plan, tmp_path / "tables", tmp_path / folder)
     svg = (tmp_path / "one" / "forgetting-gauntlet.svg").read_text("utf-8")
     assert "without winogrande" in svg
     assert "dc:date" not in svg
@@ -169,4 +171,56 @@ def test_every_figure_of_a_study_is_drawn(tmp_path: Path, monkeypatch: pytest.Mo
             assert both[0] == both[1]
     monkeypatch.setattr(figures.cells, "figures", lambda study: ["benchmarks"])
     with pytest.raises(ValueError, match="benchmarks: found no points in the tables"):
-        figures.run(plan, tmp_path / "tables", tmp_path)
+        figures.figures(plan, tmp_path / "tables", tmp_path)
+
+
+VARIANTS = [
+    {"rank": 2}, {"rank": 4}, {"rank": 16}, {"rank": 2, "dora": True}, {"rank": 2, "rslora": True},
+    {"rank": 2, "init": "pissa"}, {"rank": 2, "init": "olora"}, {"rank": 4, "rslora": True},
+    {"rank": 2, "target_modules": "mlp"}, {"rank": 4, "target_modules": "attention"},
+]  # fmt: skip
+
+
+@pytest.fixture
+def twelve() -> dict[str, Any]:
+    """Twelve arms, ten of them LoRAs, with names that are no shorter than real ones."""
+    methods: dict[str, Any] = {
+        "full-fine-tuning-of-all-weights": {"kind": "full", "learning_rates": [1e-4]},
+        "full-fine-tuning-of-the-linear-layers": {"kind": "full-linear", "learning_rates": [1e-4]},
+    }
+    for i, keys in enumerate(VARIANTS):
+        name = f"lora-number-{i}-" + "-".join(map(str, keys))
+        methods[name.replace("_", "-")] = {"kind": "lora", "learning_rates": [1e-3], **keys}
+    return methods
+
+
+def test_twelve_arms_are_told_apart_by_marker_and_by_colour(twelve: dict[str, Any]) -> None:
+    found = looks(factories.study(methods=twelve, settings={}).methods)
+    assert len({look.marker for look in found.values()}) == 12
+    assert len({look.colour for look in found.values()}) == 12
+
+
+@pytest.mark.parametrize("longer", [1, 4])
+def test_no_legend_is_wider_than_the_page(twelve: dict[str, Any], longer: int) -> None:
+    methods = {"-".join([name] * longer): keys for name, keys in twelve.items()}
+    code = {"corpus": "texts", "regime": "cpt"}
+    plan = factories.study(methods=methods, settings={"code": code})
+    points = [
+        {
+            "setting": "code", "role": "target", "method": name, "budget": "short", "seed": 1,
+            "target": [-0.1 * i, -0.1 * i, -0.1 * i], "texts": {"general": [0.1, 0.0, 0.2]},
+        }
+        for i, name in enumerate(methods)
+    ]  # fmt: skip
+    figure = plane(plan, points, "general", {})
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    # Below the plots, which keep most of the page's width.
+    panel = figure.axes[0].get_window_extent()
+    assert box.y1 < panel.y0
+    assert panel.width > 0.6 * figure.bbox.width
+    assert panel.height > 100
+    assert len(legend.get_texts()) == 13

@@ -24,7 +24,17 @@ from .base import MethodBase
 
 WEIGHTS = "adapter_model.safetensors"
 SPLITS_BASE = ("pissa", "olora")
-BLUES = ("#9ecae1", "#08306b")
+PLAIN = ("default", False, False, "all")
+# Light and dark ends: blue, then hues of Tol's that keep apart in colour-blindness.
+HUES = (
+    ("#9ecae1", "#08306b"),
+    ("#66ccbb", "#117755"),
+    ("#dd99cc", "#882277"),
+    ("#cccc55", "#777711"),
+    ("#ee99aa", "#882255"),
+    ("#bbaaee", "#332288"),
+    ("#bbbbbb", "#555555"),
+)
 
 
 class LoraMethod(MethodBase):
@@ -59,16 +69,22 @@ class LoraMethod(MethodBase):
 
     @classmethod
     def colours(cls, methods: Sequence[Self]) -> list[str]:
-        """Shades of blue, darker with rank."""
+        """Shades of blue, darker with rank; each further variant has a hue of its own."""
         from matplotlib.colors import LinearSegmentedColormap, to_hex
 
-        shades = LinearSegmentedColormap.from_list("ranks", BLUES)
         ranks = sorted({method.rank for method in methods})
-        places = [
-            ranks.index(method.rank) / (len(ranks) - 1) if len(ranks) > 1 else 0.6
-            for method in methods
-        ]
-        return [str(to_hex(shades(place))) for place in places]
+        variants = list(dict.fromkeys([PLAIN, *(method._variant() for method in methods)]))
+        found = []
+        for method in methods:
+            ends = HUES[variants.index(method._variant()) % len(HUES)]
+            place = ranks.index(method.rank) / (len(ranks) - 1) if len(ranks) > 1 else 0.6
+            shades = LinearSegmentedColormap.from_list("ranks", ends)
+            found.append(str(to_hex(shades(place))))
+        return found
+
+    def _variant(self) -> tuple[object, ...]:
+        """What tells LoRAs of one rank apart in pictures."""
+        return self.init, self.dora, self.rslora, self.target_modules
 
     def check(self, config: Mapping[str, object], where: str = "") -> None:
         """The target modules are the model's, and the initialisation can have the rank."""

@@ -1,7 +1,7 @@
-"""Dot plots of accuracies: forgetting on the Gauntlet's tasks, and the benchmarks of a base model.
+"""Accuracies with their intervals: forgetting on the Gauntlet's tasks, benchmarks of a base model.
 
-In: the points of `tables.dots` and the names, colours and titles to draw them with.
-Out: matplotlib figures, each accuracy with its interval and the value of guessing beside it.
+In: the points of `tables.points.intervals` and a study. Out: matplotlib figures, each accuracy with
+its interval and the value of guessing beside it.
 It computes no number.
 """
 
@@ -11,27 +11,29 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.study.schema import Study
+
+from .style import BASE, EDGE, Look, legend, looks, looks_of_others, mark, title
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Dots = Sequence[Mapping[str, Any]]
+Measures = Sequence[Mapping[str, Any]]
 Key = tuple[str, str, str]
 
-BASE = "black"
-# Okabe & Ito's colours that the methods do not take.
-OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#882255")
 CHANCE = "#a00000"
+BAND = "#ececec"
 ROW = 0.25
 PANELS = 5
 # What a panel of 2.1 inches holds of its title.
 LETTERS = 28
 
 
-def gauntlet(measures: Dots, colours: Mapping[str, str], title: str) -> Figure:
+def gauntlet(study: Study, measures: Measures) -> Figure:
     """A panel for each measure, a row for each arm; arms stand below the name of their setting.
 
-    A grey band is the base's interval. `colours` are the methods'; an arm that diverged says so.
+    A grey band is the base's interval. An arm that diverged says so.
     """
     from matplotlib.figure import Figure
 
@@ -41,18 +43,26 @@ def gauntlet(measures: Dots, colours: Mapping[str, str], title: str) -> Figure:
     size = (2.4 + 2.1 * wide, 1.5 + high * (0.9 + ROW * max(4, len(labels))))
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(high, wide, squeeze=False, sharey=True).flat)
+    known = {"cell": looks(study.methods), "other": looks_of_others(_others(measures))}
     for panel, measure in zip(axes, measures, strict=False):
-        _panel(panel, measure, places, colours)
+        _panel(panel, measure, places, known)
         _names(panel, labels)
     for unused in axes[len(measures) :]:
         unused.set_axis_off()
     figure.supxlabel("share of items answered right, by loss per token", fontsize=10)
-    kinds = {row["kind"] for measure in measures for row in measure["rows"]}
-    _legend(figure, title, others=["models of others"] if "other" in kinds else [], band=True)
+    title(figure, study, mean=len(study.seeds) > 1)
+    others = [mark("#555555", "D", "models of others")] if _others(measures) else []
+    _legend(figure, others, band=True)
     return figure
 
 
-def _places(measures: Dots) -> tuple[dict[Key, int], list[tuple[str, bool]]]:
+def _others(measures: Measures) -> list[str]:
+    """Somebody else's models among the rows, each once."""
+    every = (row for measure in measures for row in measure["rows"])
+    return list(dict.fromkeys(row["method"] for row in every if row["kind"] == "other"))
+
+
+def _places(measures: Measures) -> tuple[dict[Key, int], list[tuple[str, bool]]]:
     """The row of each arm, and the rows' labels from the top with whether each is a heading."""
     arms = dict.fromkeys(_key(row) for measure in measures for row in measure["rows"])
     several = len({budget for _, _, budget in arms if budget}) > 1
@@ -74,9 +84,11 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def _panel(
-    axes: Axes, measure: Mapping[str, Any], places: Mapping[Key, int], colours: Mapping[str, str]
+    axes: Axes,
+    measure: Mapping[str, Any],
+    places: Mapping[Key, int],
+    known: Mapping[str, Mapping[str, Look]],
 ) -> None:
-    others = [r["method"] for r in measure["rows"] if r["kind"] == "other"]
     for row in measure["rows"]:
         place, found = places[_key(row)], row["value"]
         if found is None:
@@ -87,15 +99,13 @@ def _panel(
             )  # fmt: skip
             continue
         if row["kind"] == "base":
-            axes.axvspan(found[1], found[2], color="#ececec", zorder=0)
+            axes.axvspan(found[1], found[2], color=BAND, zorder=0)
             axes.axvline(found[0], color="#888888", linewidth=0.8, zorder=1)
             _dot(axes, found, place, BASE, "o")
-        elif row["kind"] == "other":
-            colour = OTHERS[others.index(row["method"]) % len(OTHERS)]
-            _dot(axes, found, place, colour, "D")
         else:
-            hollow = row["setting"].endswith("(control)")
-            _dot(axes, found, place, colours[row["method"]], "o", hollow=hollow)
+            look = known[row["kind"]][row["method"]]
+            hollow = row.get("setting", "").endswith("(control)")
+            _dot(axes, found, place, look.colour, look.marker, hollow=hollow)
     if measure["chance"] is not None:
         axes.axvline(measure["chance"], color=CHANCE, linewidth=1.1, linestyle="--", zorder=1)
     name = measure["what"].replace(" without ", "\nwithout ") if measure["mean"] else measure["run"]
@@ -126,7 +136,7 @@ def _dot(
         markersize=5.5,
         markerfacecolor="white" if hollow else colour,
         markeredgewidth=1.2,
-        markeredgecolor=colour if hollow else "#333333",
+        markeredgecolor=colour if hollow else EDGE,
         elinewidth=1.3,
         capsize=2,
         zorder=3,
@@ -145,7 +155,7 @@ def _names(axes: Axes, labels: Sequence[tuple[str, bool]]) -> None:
             tick.set_fontweight("bold")
 
 
-def benchmarks(measures: Dots, title: str) -> Figure:
+def benchmarks(study: Study, measures: Measures) -> Figure:
     """One panel: a row for each accuracy below the name of its task, the base and others in it."""
     from matplotlib.figure import Figure
 
@@ -160,8 +170,8 @@ def benchmarks(measures: Dots, title: str) -> Figure:
         what = measure["what"].removeprefix(f"{measure['run']} ")
         what = "all its tasks" if what == measure["run"] else what
         labels.append((what + (" (at chance)" if measure["at_chance"] else ""), False))
-    every = (row for measure in measures for row in measure["rows"])
-    others = list(dict.fromkeys(row["method"] for row in every if row["kind"] == "other"))
+    others = looks_of_others(_others(measures))
+    places_of = list(others)
     step = 0.8 / (len(others) + 1)
     height = 1.6 + len(labels) * (ROW + 0.06 * len(others))
     figure = Figure(figsize=(8, max(3.0, height)), layout="constrained")
@@ -172,8 +182,8 @@ def benchmarks(measures: Dots, title: str) -> Figure:
             if row["kind"] == "base":
                 _dot(axes, row["value"], top, BASE, "o")
             else:
-                i = others.index(row["method"])
-                _dot(axes, row["value"], top + step * (i + 1), OTHERS[i % len(OTHERS)], "D")
+                look, i = others[row["method"]], places_of.index(row["method"])
+                _dot(axes, row["value"], top + step * (i + 1), look.colour, look.marker)
         if measure["chance"] is not None:
             ends = [place - 0.42, place + 0.42]
             axes.plot([measure["chance"]] * 2, ends, color=CHANCE, linewidth=1.4, zorder=1)
@@ -182,32 +192,18 @@ def benchmarks(measures: Dots, title: str) -> Figure:
         axes.text(0.01, place, note, fontsize=8.5, color="#555555", va="center")
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of right answers")
-    _legend(figure, title, others=others, band=False)
+    title(figure, study)
+    _legend(figure, [mark(o.colour, o.marker, o.label) for o in others.values()], band=False)
     return figure
 
 
-def _legend(figure: Figure, title: str, *, others: Sequence[str], band: bool) -> None:
-    from matplotlib.artist import Artist
+def _legend(figure: Figure, others: Sequence[Any], *, band: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    def mark(colour: str, marker: str, label: str) -> Line2D:
-        return Line2D(
-            [], [], marker=marker, color=colour, linestyle="", label=label, markersize=5.5,
-            markeredgecolor="#333333",
-        )  # fmt: skip
-
-    handles: list[Artist] = [mark(BASE, "o", "base")]
+    entries: list[Any] = [mark(BASE, "o", "base")]
     if band:
-        handles.append(Patch(color="#ececec", label="interval of the base"))
-    handles += [mark(OTHERS[i % len(OTHERS)], "D", name) for i, name in enumerate(others)]
-    handles.append(Line2D([], [], color=CHANCE, linestyle="--" if band else "-", label="chance"))
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=min(5, len(handles)),
-        frameon=False,
-        fontsize=9,
-        title=title,
-        title_fontsize=9,
-    )
+        entries.append(Patch(color=BAND, label="interval of the base"))
+    entries += others
+    entries.append(Line2D([], [], color=CHANCE, linestyle="--" if band else "-", label="chance"))
+    legend(figure, entries, most=5)
