@@ -22,10 +22,10 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
-from lora_ledger.catalogue import begin_ids, token_id
 from lora_ledger.data.tasks.loading import Loaded, build
 from lora_ledger.inference.backends.fast import FastModel
 from lora_ledger.inference.weights import load_cell
+from lora_ledger.models.tokens import begin_ids, token_id
 from lora_ledger.records.atomic import write_text_atomic
 from lora_ledger.stages.generate import generation_settings
 from lora_ledger.study import cells

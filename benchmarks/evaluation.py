@@ -71,8 +71,8 @@ def requests_of(study: Any, workload: Workload, items: int) -> list[Any]:
 
 def back_end(study: Any, who: str, precision: str, batch_size: int) -> Any:
     """Ours or lm-eval's over the study's untouched model; both end a text at eos alone."""
-    from lora_ledger.catalogue import begin_ids, token_id
     from lora_ledger.inference.weights import load_cell
+    from lora_ledger.models.tokens import begin_ids, token_id
 
     folder = Path("results") / study.name / "models" / study.model
     if who == "hf":

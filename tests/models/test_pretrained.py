@@ -17,6 +17,7 @@ import pytest
 from lora_ledger.catalogue import ModelEntry, entries
 from lora_ledger.data.sources import SourceError
 from lora_ledger.models import pretrained
+from lora_ledger.models.quantised import digit_splitting
 
 FIXTURE = json.loads(
     (Path(__file__).parents[1] / "fixtures" / "tokenizer_fixture.json").read_text("utf-8")
@@ -343,7 +344,7 @@ def test_unknown_token_and_wrong_catalogue_are_named(tmp_path: Path) -> None:
     own = tmp_path / "own"
     pretrained.write_model("t", TINY, own)
     tokens = {"separator": "<|endoftext|>", "end_of_response": "</s>", "prefix": "<|end|>"}
-    with pytest.raises(SourceError, match=r"tokens\.end_of_response: '</s>'"):
+    with pytest.raises(SourceError, match=r"tokens\.end_of_response: found '</s>'"):
         pretrained.write_model("mine", local(own, tokens=tokens), tmp_path / "mine")
     wrong = {**TINY.config, "hidden_size": 65}
     with pytest.raises(SourceError, match=r"config\.hidden_size: the catalogue says 65.* has 64"):
@@ -395,5 +396,5 @@ def test_fixture_notices_the_lost_digit_splitting(smol) -> None:
         row["text"] for row in FIXTURE["rows"] if tokenizer.encode(row["text"]).ids != row["ids"]
     ]
     assert len(differ) == 12
-    pretrained.digit_splitting(tokenizer)
+    digit_splitting(tokenizer)
     assert all(tokenizer.encode(row["text"]).ids == row["ids"] for row in FIXTURE["rows"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from lora_ledger.catalogue import token_id
+from lora_ledger.models.tokens import token_id
 from lora_ledger.training.packing import blocks, counted, encode, fixed, pairs
 
 

@@ -9,7 +9,6 @@ It does not fetch anything; `sources` does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -184,21 +183,6 @@ class ModelEntry(Frozen):
 
 Entry = Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]
 ENTRY: TypeAdapter[ModelEntry | CorpusEntry] = TypeAdapter(Entry)
-
-
-def token_id(vocabulary: Mapping[str, int], role: str, token: str) -> int:
-    """The id of a token that an entry names; ValueError when the tokenizer lacks it."""
-    if token not in vocabulary:
-        raise ValueError(
-            f"tokens.{role}: found {token!r}, expected a token of the model's tokenizer; "
-            "correct the catalogue entry"
-        )
-    return vocabulary[token]
-
-
-def begin_ids(vocabulary: Mapping[str, int], tokens: TokenRoles) -> list[int]:
-    """The id of the token that stands before every prompt, or none."""
-    return [token_id(vocabulary, "begin", tokens.begin)] if tokens.begin else []
 
 
 @cache

