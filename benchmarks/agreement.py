@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from lora_ledger.data.tasks.loading import Loaded, build
 from lora_ledger.inference.backends.fast import FastModel
+from lora_ledger.inference.generation import generation_settings
 from lora_ledger.inference.weights import load_cell
 from lora_ledger.models.tokens import begin_ids, token_id
 from lora_ledger.records.atomic import write_text_atomic
-from lora_ledger.stages.generate import generation_settings
 from lora_ledger.study import cells
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study

@@ -24,12 +24,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lora_ledger.sandbox.__main__ import human_eval
 from sandbox_container import LIMIT, Answer, Container
 
-from lora_ledger.sandbox.__main__ import human_eval
+from lora_ledger.data.tasks.scoring import read_generations
 from lora_ledger.sandbox.client import Problem, Sandbox, Verdict
 from lora_ledger.sandbox.proof import PATIENT, Proof, prove, require
-from lora_ledger.stages.score import read_generations
 
 PATIENCE = 10
 # `code_eval` replaces these by None before it runs a program.

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lora_ledger.catalogue import GeneratedSource, HubSource, UrlSource
+from lora_ledger.data.corpora import make
 from lora_ledger.data.corpora.store import load as rows
-from lora_ledger.data.sources import SourceError
+from lora_ledger.data.sources import SourceError, pins
 from lora_ledger.records.record import Input, read_record
 from lora_ledger.stages import _main, fetch
 from lora_ledger.study.schema import Study
@@ -171,8 +171,8 @@ def test_the_record_holds_commit_and_hashes_of_a_hub(
     folder = tmp_path / "hub"
     (folder / "data").mkdir(parents=True)
     jsonl(folder / "data" / "a.jsonl", "x", 100)
-    monkeypatch.setattr(fetch, "obtain", lambda source: folder)
-    monkeypatch.setattr(fetch, "provenance", lambda source: on_hub(folder, **changes))
+    monkeypatch.setattr(make, "obtain", lambda source: folder)
+    monkeypatch.setattr(pins, "provenance", lambda source: on_hub(folder, **changes))
     made = study(catalogue={"mine": hub_corpus(["data/*.jsonl"])})
     fetch.fetch_corpus(made, "mine", tmp_path / "data" / "mine")
     record = read_record(tmp_path / "data" / "mine" / "record.json")
@@ -193,11 +193,11 @@ def test_pinning_the_commit_that_was_found_changes_no_id(
     folder = tmp_path / "hub"
     (folder / "data").mkdir(parents=True)
     jsonl(folder / "data" / "a.jsonl", "x", 100)
-    monkeypatch.setattr(fetch, "obtain", lambda source: folder)
+    monkeypatch.setattr(make, "obtain", lambda source: folder)
     ids = []
     for changes in ({}, {"resolved": True, "revision": COMMIT}):
         found = on_hub(folder, **changes)
-        monkeypatch.setattr(fetch, "provenance", lambda source, found=found: found)
+        monkeypatch.setattr(pins, "provenance", lambda source, found=found: found)
         entry = hub_corpus(["data/*.jsonl"])
         entry["sources"]["hub"]["revision"] = changes.get("revision", "main")
         out = tmp_path / "data" / str(len(ids))
@@ -513,18 +513,3 @@ def test_the_command_fetches_an_other(
     assert "did you mean 'theirs'" in capsys.readouterr().err
     assert run("--corpus", "smoke-text", "--other", "theirs") == 2
     assert "expected one" in capsys.readouterr().err
-
-
-def test_committed_sources_have_one_provenance_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    url = UrlSource(kind="url", url="https://a.b/c", file="c", sha256="0" * 64)
-    digests, commits, run = fetch.inputs(
-        {"url": url, "made": GeneratedSource(kind="generated", seed=7)}
-    )
-    assert ids(digests) == {"url": "0" * 64, "made": "seed 7"}
-    assert commits == run == {}
-    hub = HubSource(kind="hub", repo="me/mine", type="model", revision=COMMIT, files=["a"])
-    found = {"repo": "me/mine", "revision": COMMIT, "commit": COMMIT, "resolved": True}
-    monkeypatch.setattr(fetch, "provenance", lambda source: {**found, "files": {"a": "1" * 64}})
-    digests, commits, run = fetch.inputs({"hub": hub})
-    assert ids(digests) == {"hub": f"me/mine@{COMMIT}", "hub/a": "1" * 64}
-    assert (commits, run) == ({"hub": COMMIT}, {"resolved": True})

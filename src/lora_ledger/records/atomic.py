@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import os
 import secrets
 import shutil
@@ -92,6 +93,12 @@ def csv_gz(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def jsonl_gz(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as gzipped JSON lines, the same bytes whenever they are written."""
+    lines = (json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
+    return gzip.compress("".join(lines).encode(), mtime=0)
 
 
 def _beside(path: Path) -> Path:

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lora_ledger.catalogue import PROSE, CorpusEntry, GeneratedSource, ModelEntry, Source
+from lora_ledger.catalogue import PROSE, CorpusEntry, ModelEntry
 from lora_ledger.common.errors import require
-from lora_ledger.data.sources import SourceError, obtain, provenance
+from lora_ledger.data.sources import SourceError, obtain
+from lora_ledger.data.sources.pins import pinned, pins
 from lora_ledger.records.atomic import new_folder
-from lora_ledger.records.record import Input, of_bytes
 from lora_ledger.scheduling.stage import Names, Stage, lean
 from lora_ledger.study import cells, sources
 from lora_ledger.study.file import load, model_config
@@ -27,11 +26,6 @@ from lora_ledger.study.schema import Study
 
 from ._main import flag, place
 from ._main import run as run_stage
-
-if TYPE_CHECKING:
-    from lora_ledger.data.corpora import Example
-
-Splits = dict[str, list["Example"]]
 
 
 def reads(study: Study, names: Names) -> dict[str, Any]:
@@ -62,7 +56,7 @@ def modules(study: Study, names: Names) -> tuple[str, ...]:
     entry = study.corpus_entry(names["corpus"])
     read = [entry.reader, *(study.corpus_entry(part).reader for part in entry.mixture)]
     return (
-        "data.corpora.selection",
+        "data.corpora.make",
         "data.corpora.store",
         *(f"data.corpora.readers.{reader}" for reader in read),
     )
@@ -80,55 +74,6 @@ def asks(study: Study, names: Names) -> dict[str, Any]:
 STAGE = Stage("fetch", ("the first",), reads, asks=asks, modules=modules, whole=False)
 
 
-def inputs(
-    sources: Mapping[str, Source],
-) -> tuple[dict[str, Input], dict[str, str], dict[str, Any]]:
-    """What pins each source: a hash, a seed, or for a hub the commit and the hash of each file.
-
-    Then the commit of each hub source by its name, and for the record's run, whether the entry
-    names them all. Where it does not, a line says what to write there.
-    """
-    digests: dict[str, str] = {}
-    commits: dict[str, str] = {}
-    moving = []
-    for name, source in sources.items():
-        found = provenance(source)
-        if isinstance(found, str):
-            digests[name] = found
-            continue
-        digests[name] = f"{found['repo']}@{found['commit'] or 'unknown'}"
-        commits[name] = found["commit"] or ""
-        for path, sha256 in found["files"].items():
-            digests[f"{name}/{path}"] = sha256
-        if found["resolved"]:
-            continue
-        moving.append(name)
-        if found["commit"]:
-            print(
-                f"resolved {found['repo']}@{found['revision']} to {found['commit']}; put "
-                f"`revision: {found['commit']}` into the entry to pin it"
-            )
-        else:
-            print(
-                f"{found['repo']}@{found['revision']} came from a mirror that does not say its "
-                "commit; the record has the hash of each file"
-            )
-    pins = {name: of_bytes(digest) for name, digest in digests.items()}
-    return pins, commits, {"resolved": not moving} if commits else {}
-
-
-def pinned(said: dict[str, Any], commits: Mapping[str, str]) -> dict[str, Any]:
-    """An entry as the settings have it, hub sources at the commit that they were read at.
-
-    So writing that commit into the entry changes no record's id, and nothing is trained again.
-    """
-    own = {"source": said["source"]} if "source" in said else said["sources"]
-    for name, source in own.items():
-        if commits.get(name):
-            source["revision"] = commits[name]
-    return said
-
-
 def fetch_model(study: Study, name: str, out: Path) -> None:
     """Write the model folder `out` and its record."""
     from lora_ledger.models.pretrained import write_model
@@ -136,7 +81,7 @@ def fetch_model(study: Study, name: str, out: Path) -> None:
     entry = study.known()[name]
     assert isinstance(entry, ModelEntry)
     results = write_model(name, entry, out)
-    digests, commits, resolved = inputs({"source": entry.source})
+    digests, commits, resolved = pins({"source": entry.source})
     STAGE.record(
         out / "record.json",
         study,
@@ -151,11 +96,13 @@ def fetch_model(study: Study, name: str, out: Path) -> None:
 
 def fetch_corpus(study: Study, name: str, out: Path) -> None:
     """Write the splits of a corpus below `out` and their record."""
+    from lora_ledger.data.corpora.make import make
+    from lora_ledger.data.corpora.readers import mixture
     from lora_ledger.data.corpora.store import save
 
     entry = study.corpus_entry(name)
-    splits, results = _mixed(study, name) if entry.mixture else _selected(study, name)
-    digests, commits, resolved = inputs(sources.corpus_sources(study, name))
+    splits, results = mixture.make(name, study.known()) if entry.mixture else make(name, entry)
+    digests, commits, resolved = pins(sources.corpus_sources(study, name))
     with new_folder(out) as folder:
         save({s: splits.get(s, []) for s in entry.splits}, folder)
         STAGE.record(
@@ -168,53 +115,6 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
             results=results,
             run=resolved,
         )
-
-
-def _selected(study: Study, name: str) -> tuple[Splits, dict[str, Any]]:
-    """A corpus's splits as its reader and the selection make them, and their counts."""
-    from lora_ledger.data.corpora import reader
-    from lora_ledger.data.corpora.selection import select
-
-    entry = study.corpus_entry(name)
-    files = {
-        key: obtain(source)
-        for key, source in entry.sources.items()
-        if not isinstance(source, GeneratedSource)
-    }
-    splits, counts = select(
-        reader(entry.reader)(files, entry.options),
-        near_duplicates=bool(entry.options.get("near_duplicates", True)),
-        published=[split for split, what in entry.splits.items() if what.as_published],
-    )
-    unknown = sorted(set(splits) - set(entry.splits))
-    if any(splits[split] for split in unknown):
-        raise SourceError(
-            f"catalogue.{name}.splits: found examples of {', '.join(unknown)}, expected a role "
-            "for each split; add it to the entry"
-        )
-    return {split: splits.get(split, []) for split in entry.splits}, {"counts": counts}
-
-
-def _mixed(study: Study, name: str) -> tuple[Splits, dict[str, Any]]:
-    """A mixture's splits, and what came from which part."""
-    from lora_ledger.data.corpora.readers import mixture
-
-    entry = study.corpus_entry(name)
-    mixture.check(entry, study.known(), f"catalogue.{name}.mixture")
-    parts, read = {}, {}
-    for part in entry.mixture:
-        splits, counts = _selected(study, part)
-        parts[part] = mixture.of_role(study.corpus_entry(part), splits)
-        read[part] = counts["counts"]
-    near = bool(entry.options.get("near_duplicates", True))
-    mixed, results = mixture.mix(parts, entry.mixture, near_duplicates=near)
-    for split in entry.splits:
-        if split not in mixed:
-            raise SourceError(
-                f"catalogue.{name}.mixture: found no example for the split {split}, expected some "
-                "of each part; give the parts more data or leave the split out"
-            )
-    return {split: mixed[split] for split in entry.splits}, {**results, "read": read}
 
 
 def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -> None:
@@ -239,7 +139,7 @@ def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -
             results = write(origin, folder, base, tokens)
         except SourceError as error:
             raise SourceError(f"others.{name}: {error}") from error
-        digests, commits, resolved = inputs({"source": other.source})
+        digests, commits, resolved = pins({"source": other.source})
         described = other.model_dump(
             mode="json", include={"source", "title", "licence", "citation"}
         )

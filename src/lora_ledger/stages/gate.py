@@ -42,9 +42,15 @@ def gate(setting: str, reports: Sequence[Path], out: Path) -> Record:
     corpora = sorted({record.science.settings["corpus"] for record in records.values()})
     if len(corpora) > 1:
         raise KeyProblem("--reports", corpora, f"reports on one corpus, that of {setting}")
-    stopped = [one for one in records.values() if one.results["stops"] and not permitted(one)]
+    stopped = {
+        (one.science.settings["corpus"], one.science.settings["run"]): one.results
+        for one in records.values()
+        if one.results["stops"] and not one.science.settings["permitted"]
+    }
     if stopped:
-        raise Contaminated(message(setting, stopped))
+        from lora_ledger.analysis.contamination import refusal
+
+        raise Contaminated(refusal(setting, stopped))
     return STAGE.record(
         out,
         None,
@@ -56,44 +62,14 @@ def gate(setting: str, reports: Sequence[Path], out: Path) -> Record:
     )
 
 
-def permitted(report: Record) -> str | None:
-    """The reason for which the study lets a pair pass, whatever was measured."""
-    reason: str | None = report.science.settings["permitted"]
-    return reason
-
-
 def _pair(report: Record) -> dict[str, Any]:
     measures = report.results["measures"]
     return {
         "shares": {name: one["share"] for name, one in measures.items()},
         "stops": [stop["measure"] for stop in report.results["stops"]],
-        "permitted": permitted(report),
+        "permitted": report.science.settings["permitted"],
         "dirty": len(report.results["dirty"]),
     }
-
-
-def message(setting: str, stopped: Sequence[Record]) -> str:
-    """What was found in which pair, with some of the items, and what to do."""
-    lines = [f"settings.{setting}: its corpus holds items of a task that its cells are scored on"]
-    for report in stopped:
-        corpus, run = (report.science.settings[key] for key in ("corpus", "run"))
-        for stop in report.results["stops"]:
-            measure = report.results["measures"][stop["measure"]]
-            lines.append(
-                f"  {corpus} -> {run}: {stop['measure']}: found {measure['hits']} of "
-                f"{measure['measurable']} items, {stop['share']:.2%}; expected at most "
-                f"{stop['limit']:.2%} ({stop['why']})"
-            )
-            lines += [f"    {item['id']}  {item['question']}" for item in stop["items"]]
-    lines.append(
-        "  Train on another corpus; or drop the task; or, where the overlap is known and wanted, "
-        "name the pair with a reason in the study:"
-    )
-    lines.append("  contamination:")
-    for report in stopped:
-        corpus, run = (report.science.settings[key] for key in ("corpus", "run"))
-        lines.append(f'    - {{corpus: {corpus}, task: {run}, reason: "…"}}')
-    return "\n".join(lines)
 
 
 FLAGS = (

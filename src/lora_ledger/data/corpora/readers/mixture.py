@@ -6,7 +6,7 @@ splits of those two roles. Copies across parts are removed: of two, the one that
 order of the content hash. The rest is drawn from each part in that order, so at random, until the
 next document wanted is one that its part no longer has; the shares of UTF-8 bytes are then those of
 the weights up to one document of each part. Groups keep their names, so that one that several parts
-share stays on one side. It reads no source: `fetch` runs the parts' own readers and selection.
+share stays on one side. It reads no source: the parts' own readers and selection do (`make`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 from lora_ledger.catalogue import CorpusEntry, ModelEntry
 from lora_ledger.data.corpora import Example
+from lora_ledger.data.corpora.make import make as selected
 from lora_ledger.data.corpora.selection import content, content_hash, near_copies, normalised
+from lora_ledger.data.sources import SourceError
 
 ROLES = ("train", "validation")
 Parts = Mapping[str, Mapping[str, Sequence[Example]]]
@@ -69,6 +71,34 @@ def check(
         for role in asked:
             if role not in roles.values():
                 raise KeyProblem(here, roles, f"a corpus with a split whose role is {role}")
+
+
+def make(
+    name: str, known: Mapping[str, ModelEntry | CorpusEntry]
+) -> tuple[dict[str, list[Example]], dict[str, Any]]:
+    """The splits of the mixture `name`, and an account of what came from which part.
+
+    Raises KeyProblem for an entry that cannot be made, SourceError for a split without examples.
+    """
+    entry = known[name]
+    assert isinstance(entry, CorpusEntry)
+    check(entry, known, f"catalogue.{name}.mixture")
+    parts, read = {}, {}
+    for part in entry.mixture:
+        of = known[part]
+        assert isinstance(of, CorpusEntry)
+        splits, counts = selected(part, of)
+        parts[part] = of_role(of, splits)
+        read[part] = counts["counts"]
+    near = bool(entry.options.get("near_duplicates", True))
+    mixed, results = mix(parts, entry.mixture, near_duplicates=near)
+    for split in entry.splits:
+        if split not in mixed:
+            raise SourceError(
+                f"catalogue.{name}.mixture: found no example for the split {split}, expected some "
+                "of each part; give the parts more data or leave the split out"
+            )
+    return {split: mixed[split] for split in entry.splits}, {**results, "read": read}
 
 
 def of_role(

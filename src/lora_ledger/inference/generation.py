@@ -1,0 +1,130 @@
+"""A cell completes the prompts of a task.
+
+In: a study's run, the cell's label and folder, the model folder and the task's corpus. Out: a row
+for each completion; and with them the companion: the log-likelihood of each problem's reference
+given the prompt. lm-eval renders the prompts. It scores nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_ledger.common.startup import loading
+from lora_ledger.study import cells
+from lora_ledger.study.evaluation import TaskRun
+from lora_ledger.study.schema import Study
+
+if TYPE_CHECKING:
+    from lora_ledger.data.tasks.loading import Loaded
+
+    from .language_model import LedgerModel
+
+Rows = list[dict[str, Any]]
+
+
+def generation_settings(run: TaskRun) -> dict[str, object]:
+    """The run's keys in the words of lm-eval's `generation_kwargs`."""
+    return {
+        "do_sample": run.temperature > 0,
+        "temperature": run.temperature,
+        "top_p": run.top_p,
+        "top_k": run.top_k,
+        "max_gen_toks": run.max_gen_toks,
+    }
+
+
+def complete(
+    study: Study,
+    run: TaskRun,
+    cell: str,
+    seed: int,
+    model_dir: Path,
+    trained: Path | None,
+    data: Path,
+) -> tuple[Rows, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(rows, settings, results, times): `run.samples` rows for each problem, problem by problem.
+
+    `seed` is that of the samples; `trained` None is the base. Raises FileNotFoundError for data or
+    weights that are not there.
+    """
+    with loading():
+        from lora_ledger.data.tasks.loading import build
+
+        from .build import language_model
+
+        started = time.perf_counter()
+        task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
+    lm, where = language_model(
+        study,
+        cell,
+        model_dir,
+        trained,
+        batch_size=run.batch_size,
+        seed=seed,
+        ends=("separator", "end_of_response"),
+    )
+    chosen = task.chosen(run.limit)
+    requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
+    references = [task.documents[i]["response"] for i in chosen]
+    reference_ids = [lm.tok_encode(one, add_special_tokens=False) for one in references]
+    loaded = time.perf_counter()
+    completions, nats = lm.complete_and_score(
+        requests, [ids for ids in reference_ids for _ in range(run.samples)]
+    )
+    seconds = time.perf_counter() - loaded
+    rows = [
+        {
+            "problem": request.doc_id,
+            "id": request.doc["id"],
+            "sample": place % run.samples,
+            "prompt": request.args[0],
+            "completion": completion.text,
+            "tokens": completion.tokens,
+            "finish": completion.finish,
+        }
+        for place, (request, completion) in enumerate(zip(requests, completions, strict=True))
+    ]
+    tokens = sum(completion.tokens for completion in completions)
+    settings = {
+        "until": list(requests[0].args[1]["until"]),
+        "template": task.task.config.doc_to_text,
+        **where,
+        "tokens": cells.tokens(study, cell).model_dump(),
+    }
+    results = {
+        **_asked(task, chosen, run, lm),
+        "generated_tokens": tokens,
+        "companion": {
+            "nats": [-value for value in nats[:: run.samples]],
+            "bytes": [len(reference.encode()) for reference in references],
+            "tokens": [len(ids) for ids in reference_ids],
+        },
+    }
+    times = {
+        "start_seconds": round(loaded - started, 2),
+        "generate_seconds": round(seconds, 2),
+        "tokens_per_second": round(tokens / seconds, 2) if seconds else None,
+        "batch_size": run.batch_size,
+        "threads": study.compute.threads,
+    }
+    return rows, settings, results, times
+
+
+def _asked(task: Loaded, chosen: Sequence[int], run: TaskRun, lm: LedgerModel) -> dict[str, Any]:
+    """Which problems were asked, and in which words."""
+    from lora_ledger.data.tasks.loading import prompts_digest
+
+    prompts = [task.instances[i][0].args[0] for i in chosen]
+    # lm-eval has it so: a prompt that leaves no room for the completion loses its beginning.
+    room = lm.max_length - run.max_gen_toks
+    return {
+        "problems": chosen,
+        "ids": [task.documents[i]["id"] for i in chosen],
+        "groups": [task.documents[i]["group"] for i in chosen],
+        "samples": run.samples,
+        "prompts_sha256": prompts_digest(prompts),
+        "cut_prompts": sum(len(lm.tok_encode(prompt)) > room for prompt in prompts),
+    }
