@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,19 @@ def test_nothing_there_says_what_to_run(results: Path, capsys: pytest.CaptureFix
     assert "make results STUDY=quickstart" in out
     assert "snakemake --cores all --config study=quickstart" in out
     assert "Studies with tables: made-up" in out
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_any_encoding_of_the_terminal_will_do(results: Path, encoding: str) -> None:
+    command = [sys.executable, "-m", "lora_ledger.cli.main", "show", str(results)]
+    source = str(Path(main.__file__).parents[2])
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": source}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    out = done.stdout.decode(encoding)
+    assert "What it cost" in out
+    assert "diverged" in out
+    assert "?" not in out
 
 
 def test_a_broken_record_is_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,36 @@ def test_nothing_left_is_an_error_that_says_what_to_do(
         prepare(str(study), "math-ift", tiny_model, corpus, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
     assert json.loads((corpus / "record.json").read_text())["stage"] == "fetch"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "refused"), [("", True), ("    dropped_allowed: 0.25\n", False)]
+)
+def test_dropping_more_than_a_fifth_is_refused_unless_it_is_meant(
+    tiny_model: Path, tmp_path: Path, allowed: str, refused: bool
+) -> None:
+    """Two of eight examples are over 192 tokens, one a byte."""
+    made = [
+        Example(f"g{i}", prompt=f"Question {i}:", response=" yes" * (60 if i in (2, 5) else 1))
+        for i in range(12)
+    ]
+    save({"train": made[:8], "validation": made[8:]}, tmp_path / "data")
+    text = Path("config/smoke.yaml").read_text("utf-8")
+    study = tmp_path / "long.yaml"
+    study.write_text(
+        text.replace("    sequence_length: 192\n", f"    sequence_length: 192\n{allowed}")
+    )
+    command = ["--study", str(study), "--setting", "math-ift", "--model", str(tiny_model)]
+    command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "packed")]
+    done = subprocess.run(
+        [sys.executable, "-m", "lora_ledger.stages.prepare", *command],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == (2 if refused else 0), done.stderr
+    if refused:
+        assert "settings.math-ift.dropped_allowed: found 2 of 8 train examples" in done.stderr
+        assert "dropped_allowed: 0.25" in done.stderr
+        assert not (tmp_path / "packed").exists()
+    else:
+        assert "math-ift, train: 2 of 8 examples dropped over 192 tokens, 6 rows" in done.stdout

@@ -324,6 +324,38 @@ def test_unpaired_units_are_refused(tmp_path: Path) -> None:
         tabulate.tabulate(gather(plan(), paths), tmp_path)
 
 
+def test_what_was_dropped_and_cut_stands_above_the_tables(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.json" for i in range(4)]
+    counts = {
+        "train": {"examples": 3417, "dropped_over_length": 1455},
+        "validation": {"examples": 48, "dropped_over_length": 0},
+    }
+    settings = {"sequence_length": 256}
+    factories.write(paths[0], "prepare", "code", {"counts": counts}, settings=settings)
+    none = {split: {**found, "dropped_over_length": 0} for split, found in counts.items()}
+    factories.write(paths[1], "prepare", "repair", {"counts": none}, settings=settings)
+    for path, cell, cut in ((paths[2], BASE, 1), (paths[3], "code/full/short/s1", 3)):
+        results = {"problems": list(range(20)), "cut_prompts": cut}
+        names = {"run": "humaneval", "cell": cell}
+        factories.write(path, "generate", cell, results, names=names)
+    tabulate.tabulate(gather(plan(), paths), tmp_path)
+    for name in ("learning", "forgetting", "diversity", "cost"):
+        text = (tmp_path / f"{name}.md").read_text("utf-8")
+        assert "- code: dropped 1,455 of 3,417 train examples, over 256 tokens\n" in text
+        assert "repair: dropped" not in text
+        said = "humaneval: 3 of 20 prompts lost their beginning to the model's window (code/full/"
+        assert (said in text) == (name in ("learning", "diversity"))
+
+
+def test_a_title_of_two_lines_is_one_line_of_every_form(tmp_path: Path) -> None:
+    two = plan(title="one thing:\n  \n# and another")
+    tabulate.tabulate(gather(two, []), tmp_path)
+    said = "study: made-up (one thing: # and another)"
+    for name in ("learning", "forgetting", "diversity", "cost"):
+        assert f"\n# {said}" in (tmp_path / f"{name}.csv").read_text("utf-8")
+        assert f"\n- {said}" in (tmp_path / f"{name}.md").read_text("utf-8")
+
+
 def test_forms_of_a_table() -> None:
     columns = (Column("a", "arm"), Column("x", "change", signed=True, right=True))
     table = Table(

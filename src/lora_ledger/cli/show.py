@@ -6,6 +6,8 @@ It computes nothing and reads no record.
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +22,27 @@ EMPTY = "–"
 DIVERGED = "diverged"
 
 
+PLAIN = {"–": "-", "—": "-", "·": "-", "→": "->", "−": "-", "“": '"', "”": '"', "’": "'"}
+"""What stands for a mark where the terminal's encoding lacks it; for all others a question mark."""
+
+
 def terminal(*, error: bool = False) -> Console:
-    """A console on standard output (or error); no markup, since text holds brackets."""
+    """A console on standard output (or error); no markup, since text holds brackets.
+
+    A mark that the stream cannot encode is written in plainer ones.
+    """
+    codecs.register_error("plainer", _plainer)
+    stream = sys.stderr if error else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="plainer")
     return Console(stderr=error, markup=False, highlight=False, soft_wrap=False)
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(mark, "?") for mark in lacking), error.end
 
 
 def print_tables(console: Console, tables: Sequence[Mapping[str, Any]]) -> None:

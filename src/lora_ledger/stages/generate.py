@@ -125,9 +125,9 @@ FLAGS = (
 )
 
 
-def main(args: argparse.Namespace) -> None:
-    """Complete the prompts."""
-    generate(
+def main(args: argparse.Namespace) -> str:
+    """Complete the prompts and say how many were cut."""
+    results = generate(
         load(args.study),
         args.run,
         args.cell,
@@ -137,7 +137,9 @@ def main(args: argparse.Namespace) -> None:
         args.data,
         args.out,
         args.record,
-    )
+    ).results
+    cut, every = results.get("cut_prompts", 0), len(results.get("problems", ()))
+    return f"{args.run} of {args.cell}: {cut} of {every} prompts lost their beginning"
 
 
 if __name__ == "__main__":

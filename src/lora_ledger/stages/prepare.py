@@ -17,7 +17,7 @@ from lora_ledger.common.errors import require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.corpora.store import load as load_examples
 from lora_ledger.records.atomic import new_folder
-from lora_ledger.records.record import identity
+from lora_ledger.records.record import Record, identity
 from lora_ledger.scheduling.stage import Names, Stage, lean, regime_module
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
@@ -43,8 +43,8 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
 STAGE = Stage("prepare", ("the first",), reads, modules=regime_module)
 
 
-def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Path) -> None:
-    """Write `out`; raises ValueError when nothing is left to train on."""
+def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Path) -> Record:
+    """Write `out`; raises ValueError when nothing is left to train on, or too much was dropped."""
     with loading():
         import datasets
 
@@ -68,7 +68,7 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
             datasets.Dataset.from_list(rows[split], features=features).save_to_disk(
                 str(folder / split)
             )
-        STAGE.record(
+        return STAGE.record(
             folder / "record.json",
             study,
             {"setting": setting_name},
@@ -94,9 +94,15 @@ FLAGS = (
 )
 
 
-def main(args: argparse.Namespace) -> None:
-    """Pack the setting's data."""
-    prepare(args.study, args.setting, args.model, args.data, args.out)
+def main(args: argparse.Namespace) -> str:
+    """Pack the setting's data and say what was dropped."""
+    record = prepare(args.study, args.setting, args.model, args.data, args.out)
+    limit = record.science.settings["sequence_length"]
+    return "\n".join(
+        f"{record.cell}, {split}: {found['dropped_over_length']:,} of {found['examples']:,} "
+        f"examples dropped over {limit} tokens, {found['rows']:,} rows kept"
+        for split, found in record.results["counts"].items()
+    )
 
 
 if __name__ == "__main__":

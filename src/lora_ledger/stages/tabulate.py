@@ -37,7 +37,7 @@ def tables(evidence: Evidence) -> list[Table]:
     from lora_ledger.tables.learning import learning
     from lora_ledger.tables.notes import header, percent
 
-    notes, interval = header(evidence.study), percent(evidence.study)
+    notes, interval = header(evidence), percent(evidence.study)
     return [
         learning(evidence, notes, interval),
         forgetting(evidence, notes, interval),

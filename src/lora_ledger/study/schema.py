@@ -143,6 +143,9 @@ class Setting(Frozen):
     validation_examples: PositiveInt = Field(
         64, description="Validation blocks or examples, at most."
     )
+    dropped_allowed: Share = Field(
+        0.2, description="Share of a split's examples that may be dropped over `sequence_length`."
+    )
     validation_points: Annotated[int, Field(ge=0)] = Field(
         2, description="How often the validation loss is measured between start and end."
     )

@@ -36,6 +36,8 @@ DECIDES_NOT = frozenset(
         # Says which cells there are.
         "methods",
         "budgets",
+        # Refuses, and changes nothing.
+        "dropped_allowed",
         # Read after training.
         "role",
         "domain",

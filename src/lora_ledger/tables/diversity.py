@@ -24,6 +24,7 @@ from .arms import ARM, DIVERGED, Family, external_note, trained, untrained
 from .document import Column, Section, Table, Value
 from .evidence import Evidence, EvidenceError
 from .measures import resampling
+from .notes import cut_prompts
 
 CLASSES = ("passing", "failing", "all")
 Counts = list[list[int]]
@@ -57,6 +58,7 @@ def diversity(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tabl
         "syntax-blind: white space, comments and docstrings do not count; distinct-n: share of "
         "distinct word n-grams, mean over problems",
         "resampled: problems, all samples of one together",
+        *cut_prompts(evidence),
         *external_note(evidence),
     )
     return Table(

@@ -55,13 +55,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """`notes` stand above the table in every form."""
+    """`notes` stand above the table in every form, each on one line."""
 
     name: str
     title: str
     notes: tuple[str, ...]
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
+
+    def __post_init__(self) -> None:
+        # A title of the study or a reason may be of several lines, and a line of CSV may not.
+        object.__setattr__(self, "notes", tuple(" ".join(note.split()) for note in self.notes))
 
 
 def shown(value: Value, column: Column, digits: int | None = None) -> str:

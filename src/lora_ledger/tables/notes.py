@@ -1,4 +1,4 @@
-"""What stands above every table: study, model, seeds, and what the intervals can mean.
+"""What stands above the tables: study, model, seeds, what intervals can mean, what was left out.
 
 In: `Evidence`. Out: lines of text. It measures nothing.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from lora_ledger.study.schema import Study
 
+from .evidence import Evidence
 
-def header(study: Study) -> tuple[str, ...]:
-    """What every table says first: study, model, seeds, and what the intervals can mean."""
+
+def header(evidence: Evidence) -> tuple[str, ...]:
+    """What every table says first: study, model, seeds, what the intervals can mean, and how many
+    training examples were dropped."""
+    study = evidence.study
     entry = study.model_entry()
     notes = [
         f"study: {study.name} ({study.title}); model: {study.model}, base: {entry.base}, "
@@ -37,7 +41,40 @@ def header(study: Study) -> tuple[str, ...]:
         )
         if seeds < 3:
             notes.append("below 3 seeds nothing generalises over training")
-    return tuple(notes)
+    return (*notes, *dropped(evidence))
+
+
+def dropped(evidence: Evidence) -> list[str]:
+    """A note for each setting of which examples were dropped over the sequence length."""
+    notes = []
+    for setting, record in evidence.prepare.items():
+        lost = [
+            f"{found['dropped_over_length']:,} of {found['examples']:,} {split} examples"
+            for split, found in record.results["counts"].items()
+            if found["dropped_over_length"]
+        ]
+        if lost:
+            limit = record.science.settings["sequence_length"]
+            notes.append(f"{setting}: dropped {' and '.join(lost)}, over {limit:,} tokens")
+    return notes
+
+
+def cut_prompts(evidence: Evidence) -> list[str]:
+    """A note for each run in which prompts lost their beginning to the model's window."""
+    notes = []
+    for run in evidence.study.evaluation.generate:
+        found = {
+            label: (record.results["cut_prompts"], len(record.results["problems"]))
+            for label, record in evidence.of_run("generate", run).items()
+        }
+        worst = max(found, key=lambda label: found[label], default="")
+        if worst and found[worst][0]:
+            cut, every = found[worst]
+            notes.append(
+                f"{run}: {cut:,} of {every:,} prompts lost their beginning to the model's window "
+                f"({worst}, the most of any cell)"
+            )
+    return notes
 
 
 def percent(study: Study) -> str:

@@ -49,10 +49,8 @@ def gauntlet(study: Study, measures: Measures) -> Figure:
         _names(panel, labels)
     for unused in axes[len(measures) :]:
         unused.set_axis_off()
-    figure.supxlabel("share of items answered right, by loss per token", fontsize=10)
     title(figure, study, mean=len(study.seeds) > 1)
-    others = [mark("#555555", "D", "models of others")] if _others(measures) else []
-    _legend(figure, others, band=True)
+    _legend(figure, [], "share of items answered right, by loss per token", band=True)
     return figure
 
 
@@ -193,11 +191,11 @@ def benchmarks(study: Study, measures: Measures) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of right answers")
     title(figure, study)
-    _legend(figure, [mark(o.colour, o.marker, o.label) for o in others.values()], band=False)
+    _legend(figure, [mark(o.colour, o.marker, o.label) for o in others.values()], "", band=False)
     return figure
 
 
-def _legend(figure: Figure, others: Sequence[Any], *, band: bool) -> None:
+def _legend(figure: Figure, others: Sequence[Any], axis: str, *, band: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -206,4 +204,4 @@ def _legend(figure: Figure, others: Sequence[Any], *, band: bool) -> None:
         entries.append(Patch(color=BAND, label="interval of the base"))
     entries += others
     entries.append(Line2D([], [], color=CHANCE, linestyle="--" if band else "-", label="chance"))
-    legend(figure, entries, most=5)
+    legend(figure, entries, axis, most=5)

@@ -58,12 +58,10 @@ def plane(study: Study, points: Points, text: str, diverged: Mapping[str, Sequen
             _controls(panel, points, text, known)
     for unused in axes[len(settings) :]:
         unused.set_axis_off()
-    figure.supxlabel(
-        "change in target loss, bits per byte of validation  (left: learned more)", fontsize=10
-    )
     figure.supylabel(f"change in text “{text}”, bits per byte  (up: forgot more)", fontsize=10)
     title(figure, study)
-    legend(figure, _entries(study, points, known))
+    axis = "change in target loss, bits per byte of validation  (left: learned more)"
+    legend(figure, _entries(study, points, known), axis)
     return figure
 
 
@@ -84,7 +82,7 @@ def _panel(
             yerr=[[y - y_low], [y_high - y]],
             fmt=look.marker,
             color=look.colour,
-            markersize=_size(study, point["budget"]),
+            markersize=_size(study, point["budget"]) * look.scale,
             markerfacecolor="white" if control else look.colour,
             markeredgewidth=1.4 if control else 1.0,
             markeredgecolor=look.colour if control else EDGE,
@@ -122,7 +120,10 @@ def _size(study: Study, budget: str) -> float:
 def _entries(study: Study, points: Points, known: Mapping[str, Look]) -> list[Any]:
     """The base, the methods, the control and, where there are several, the budgets."""
     entries = [mark(BASE, "+", "base", markersize=10, markeredgewidth=1.8, markeredgecolor=BASE)]
-    entries += [mark(look.colour, look.marker, look.label) for look in known.values()]
+    entries += [
+        mark(look.colour, look.marker, look.label, markersize=6.5 * look.scale)
+        for look in known.values()
+    ]
     if any(p["role"] == "control" for p in points):
         entries.append(
             mark(

@@ -53,6 +53,11 @@ class Look:
     marker: str
     label: str
 
+    @property
+    def scale(self) -> float:
+        """What makes a marker as large to the eye as a circle of the same size."""
+        return 1.6 if self.marker == "*" else 1.0
+
 
 def looks(methods: Mapping[str, MethodBase]) -> dict[str, Look]:
     """The look of each method: its own colour, and a marker by its place in the study."""
@@ -79,9 +84,10 @@ def mark(colour: str, marker: str, label: str, **more: Any) -> Line2D:
     return Line2D([], [], marker=marker, color=colour, label=label, **shown)
 
 
-def legend(figure: Figure, handles: Sequence[Any], most: int = 6) -> None:
+def legend(figure: Figure, handles: Sequence[Any], axis: str = "", most: int = 6) -> None:
     """A legend below the plots, of as many columns as the page is wide, `most` at most; the page
-    grows by its height."""
+    grows by its height. `axis` stands above it: what the horizontal axes of all plots are.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     # A name longer than the page takes several lines.
@@ -99,6 +105,8 @@ def legend(figure: Figure, handles: Sequence[Any], most: int = 6) -> None:
             handlelength=2.6,
             handletextpad=0.4,
             fontsize=9,
+            title=axis or None,
+            title_fontsize=10,
         )
         box = made.get_window_extent(canvas.get_renderer())
         if box.width <= figure.bbox.width or columns == 1:

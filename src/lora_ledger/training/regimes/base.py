@@ -8,6 +8,7 @@ A regime knows no schedule, no optimiser and no method, and the module level nee
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -51,7 +52,8 @@ class Regime(ABC):
     ) -> tuple[dict[str, list[Row]], dict[str, dict[str, int]]]:
         """Rows and counts of each split, the validation cut to what the setting asks for.
 
-        `key` names the setting in the error: ValueError when a split has nothing to train on.
+        `key` names the setting in the error: ValueError when a split has nothing to train on, or
+        lost more of its examples than the setting allows.
         """
         rows, counts = {}, {}
         for split, found in examples.items():
@@ -63,6 +65,15 @@ class Regime(ABC):
                     f"{key}: found no {split} example of at most {setting.sequence_length} tokens "
                     f"in {setting.corpus}, expected some; raise sequence_length or choose another "
                     "corpus"
+                )
+            lost, every = counts[split]["dropped_over_length"], counts[split]["examples"]
+            if lost > setting.dropped_allowed * every:
+                share = math.ceil(100 * lost / every) / 100
+                raise ValueError(
+                    f"{key}.dropped_allowed: found {lost:,} of {every:,} {split} examples of "
+                    f"{setting.corpus} over {setting.sequence_length} tokens, expected a share of "
+                    f"at most {setting.dropped_allowed:g}; raise sequence_length, or say that it "
+                    f"is meant: dropped_allowed: {share:g}"
                 )
         if "validation" in rows:
             rows["validation"] = rows["validation"][: setting.validation_examples]
