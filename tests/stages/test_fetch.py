@@ -342,16 +342,16 @@ Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
     ("spoil", "message"),
     [
         (pickled, r"lacks adapter_model\.safetensors and has adapter_model\.bin, which are not"),
-        (cut, r"adapter_model\.safetensors: found \d+ bytes, expected \d+, as its header says"),
+        (cut, r"adapter_model\.safetensors: found no whole safetensors file .*not fully covered"),
         (
             lambda f: (f / "adapter_model.safetensors").write_bytes(b"pickle"),
-            r"found no header, expected a safetensors file",
+            r"found no whole safetensors file .*fetch it again",
         ),
         (reshaped(whole), r"lora_A\.weight: found the shape \[4, 256\], expected \[4, 128\]"),
         (reshaped(ints), r"found I8, expected one of F32, F16, BF16; quantised weights"),
         (
             reshaped(lambda t: t.pop(f"{Q0}.lora_B.weight")),
-            r"found lora_A of ranks \[4\], expected",
+            r"found no .*q_proj\.lora_B\.weight, expected one of shape \[64, 4\]",
         ),
         (
             reshaped(lambda t: [t.pop(f"{Q0}.lora_{x}.weight") for x in "AB"]),
@@ -369,7 +369,10 @@ Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
         (configured(target_modules=r".*\.1\..*(q|down)_proj"), r"asks for 2 modules.* for 4"),
         (configured(target_modules="("), r"expected a pattern of modules"),
         (configured(r=8), r"found the shape \[4, \d+\], expected \[8, \d+\].* at rank 8"),
-        (configured(use_dora=True), r"lora_magnitude_vector exactly with use_dora, which is True"),
+        (
+            configured(use_dora=True),
+            r"found no .*magnitude_vector, .* says use_dora True",
+        ),
         (configured(peft_type="IA3"), r"peft_type: found 'IA3', expected LORA"),
         (configured(init_lora_weights="pissa"), r"init_lora_weights: found 'pissa'.*convert it"),
         (
@@ -455,6 +458,30 @@ def renamed(old: str, new: str) -> Callable[[Path], None]:
     return spoil
 
 
+def added(*names: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(folder / "model.safetensors")
+        norm, embedding = tensors["model.norm.weight"], tensors["model.embed_tokens.weight"]
+        for name in names:
+            tensors[name] = (embedding if name == "lm_head.weight" else norm).clone()
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
+def test_copies_of_tied_weights_and_computed_numbers_are_nothing_new(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(tiny_model, theirs)
+    added("lm_head.weight", "model.layers.0.self_attn.rotary_emb.inv_freq")(theirs)
+    fetch.fetch_other(others(theirs), "theirs", tmp_path / "out", tiny_model)
+    found = read_record(tmp_path / "out" / "record.json").results["parameters"]
+    assert found == 258 * 64 + 2 * 36_992 + 64
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -467,6 +494,14 @@ def renamed(old: str, new: str) -> Callable[[Path], None]:
         (
             renamed("model.layers.1.mlp.up_proj.weight", "module.layers.1.mlp.up_proj.weight"),
             r"model\.layers\.1\.mlp\.up_proj\.weight: found nothing, expected \[",
+        ),
+        (
+            renamed("model.norm.weight", "model.nrm.weight"),
+            r"model\.norm\.weight: found nothing, expected \[64\]",
+        ),
+        (
+            added("model.layers.0.self_attn.q_proj.bias"),
+            r"q_proj\.bias: found \[64\], expected no such tensor, as config\.json asks for none",
         ),
         (
             config_of(intermediate_size=7),
