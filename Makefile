@@ -36,6 +36,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training.py --model results/benchmarks/models/smollm2-135m-instruct-q4 \
 		--data $(BENCH_PACKED) --out results/bench/training.json $(BENCH)
 	$(BIN)/python benchmarks/evaluation.py --out results/bench/evaluation.json $(BENCH)
+	$(BIN)/python benchmarks/planning.py --out results/bench/planning.json
 
 test: $(READY)
 	$(BIN)/python -m pytest
