@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import socket
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from fake_hub import FakeHub
 from lora_ledger.catalogue import HubSource, UrlSource, WheelSource
 from lora_ledger.data import sources
-from lora_ledger.data.sources import SourceError, wheel
+from lora_ledger.data.sources import SourceError, web, wheel
 from lora_ledger.data.sources import hub as hub_source
 
 HUB = HubSource(kind="hub", repo="a/b", type="dataset", files=["data/*.parquet", "x.json"])
@@ -114,6 +116,40 @@ def test_offline_is_said(hub: FakeHub, monkeypatch) -> None:
     with pytest.raises(SourceError, match=r"h: .*\n +HF_HUB_OFFLINE is set.*unset it"):
         sources.check_available({"h": HUB})
     assert hub.requests == []
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_no_answer_in_time_is_no_refusal(
+    silent: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(web, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(sources, "SAY_SECONDS", 0.3)
+    monkeypatch.setenv("HF_ENDPOINT", silent)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{silent}/simple")
+    wanted = {"w": WHEEL, "u": at(f"{silent}/copy.bin"), "h": HUB}
+    assert [line[:3] for line in sources.check_available(wanted)] == ["w: ", "u: ", "h: "]
+    told = capsys.readouterr().err
+    for name in wanted:
+        assert f"{name}: no answer (" in told
+    assert re.search(r"asking whether w, u, h can be had: \d+ s\n", told)
+
+
+def test_a_pip_that_a_busy_machine_keeps_waiting_is_no_refusal(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheel, "ASK_SECONDS", 0.01)
+    with pytest.raises(web.Late, match=r"no end after 0\.01 seconds"):
+        wheel.probe(WHEEL)
+    # Minutes, and not the seconds that pip's own start may take.
+    monkeypatch.undo()
+    assert min(wheel.ASK_SECONDS, web.WAIT_SECONDS) >= 120
 
 
 @pytest.fixture

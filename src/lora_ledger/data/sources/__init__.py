@@ -8,14 +8,16 @@ or interprets what it fetched.
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from lora_ledger.catalogue import GeneratedSource, HubSource, LocalSource, Source, UrlSource
 
-from . import hub, local, url, wheel
+from . import hub, local, url, web, wheel
 from .cache import SourceError, cache_root
 from .wheel import members, read_member
 
@@ -29,6 +31,9 @@ __all__ = [
     "provenance",
     "read_member",
 ]
+
+SAY_SECONDS = 15.0
+"""How often a line says what is still waited for."""
 
 
 def obtain(source: Source) -> Path:
@@ -94,8 +99,9 @@ def missing(source: Source) -> str:
 def check_available(sources: Mapping[str, Source]) -> list[str]:
     """Before any compute: a line for each source that has to be fetched, `name: what`.
 
-    Each of them is probed, all at once and for some seconds, without fetching it. Raises one
-    SourceError that lists every source that cannot be had, and how to bring it to this machine.
+    Each of them is probed, all at once, without fetching it. Raises one SourceError that lists
+    every source that cannot be had, and how to bring it to this machine. One that gives no answer
+    in time is none of these: a line on standard error says so, and its job asks again.
     """
     to_fetch, faults = {}, {}
     for name, source in sources.items():
@@ -107,7 +113,15 @@ def check_available(sources: Mapping[str, Source]) -> list[str]:
         if line:
             to_fetch[name] = line
     with ThreadPoolExecutor(max_workers=8) as threads:
-        reasons = dict(zip(to_fetch, threads.map(_probe, map(sources.get, to_fetch)), strict=True))
+        asked = {name: threads.submit(_probe, name, sources[name]) for name in to_fetch}
+        began = time.monotonic()
+        while waiting := wait(asked.values(), timeout=SAY_SECONDS).not_done:
+            names = ", ".join(name for name, one in asked.items() if one in waiting)
+            print(
+                f"asking whether {names} can be had: {time.monotonic() - began:.0f} s",
+                file=sys.stderr,
+            )
+    reasons = {name: one.result() for name, one in asked.items()}
     faults |= {name: f"{to_fetch[name]}\n    {why}" for name, why in reasons.items() if why}
     if faults:
         named = [name for name in sources if name in faults]
@@ -115,15 +129,19 @@ def check_available(sources: Mapping[str, Source]) -> list[str]:
     return [f"{name}: {line}" for name, line in to_fetch.items()]
 
 
-def _probe(source: Source | None) -> str:
+def _probe(name: str, source: Source) -> str:
     """Why a source that has to be fetched cannot be now and what helps, or ""."""
-    match source:
-        case UrlSource():
-            reason, remedy = url.probe(source), url.remedy(source)
-        case HubSource():
-            reason, remedy = hub.probe(source), hub.remedy(source)
-        case None | GeneratedSource() | LocalSource():
-            return ""
-        case _:
-            reason, remedy = wheel.probe(source), wheel.remedy(source)
+    try:
+        match source:
+            case UrlSource():
+                reason, remedy = url.probe(source), url.remedy(source)
+            case HubSource():
+                reason, remedy = hub.probe(source), hub.remedy(source)
+            case GeneratedSource() | LocalSource():
+                return ""
+            case _:
+                reason, remedy = wheel.probe(source), wheel.remedy(source)
+    except web.Late as error:
+        print(f"{name}: no answer ({error}); the job that fetches it asks again", file=sys.stderr)
+        return ""
     return f"{reason}\n    {remedy}" if reason else ""

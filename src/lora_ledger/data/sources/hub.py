@@ -29,8 +29,6 @@ from . import cache, hub_mirror, web
 from .cache import SourceError
 from .hub_names import STREAM, address, endpoint, forbidden, offline, token
 
-PROBE_SECONDS = 30.0
-
 
 def obtain(source: HubSource) -> Path:
     """The folder of the source's files, every hash checked. Raises SourceError."""
@@ -76,7 +74,10 @@ def missing(source: HubSource) -> str:
 
 
 def probe(source: HubSource) -> str:
-    """Why the hub does not give the repository now, or "". One short request, with the token."""
+    """Why the hub does not give the repository now, or "". One short request, with the token.
+
+    Raises web.Late for no answer in time.
+    """
     if offline():
         return "HF_HUB_OFFLINE is set, which forbids to ask; unset it"
     commit = source.revision if source.resolved else _recorded(source)
@@ -86,9 +87,9 @@ def probe(source: HubSource) -> str:
     )
     headers = {"Authorization": f"Bearer {token()}"} if token() else {}
     try:
-        status, body = web.ask(
-            url, "GET", headers, timeout=PROBE_SECONDS, follow=False, limit=1 << 24
-        )
+        status, body = web.ask(url, "GET", headers, follow=False, limit=1 << 24)
+    except web.Late:
+        raise
     except web.NoAnswer as error:
         return f"{endpoint()} was not reached ({error})"
     if status in (401, 403):
@@ -110,7 +111,9 @@ def _gate(source: HubSource, headers: Mapping[str, str]) -> str:
         return forbidden(source, 401)
     url = f"{endpoint()}/api/{source.type}s/{source.repo}/auth-check"
     try:
-        status, _ = web.ask(url, "GET", headers, timeout=PROBE_SECONDS, follow=False)
+        status, _ = web.ask(url, "GET", headers, follow=False)
+    except web.Late:
+        raise
     except web.NoAnswer as error:
         return f"{endpoint()} was not reached ({error})"
     return forbidden(source, status) if status in (401, 403) else ""

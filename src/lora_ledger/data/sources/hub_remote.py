@@ -22,7 +22,6 @@ from .cache import SourceError
 from .hub_mirror import NOTES, git_blob_of
 from .hub_names import STREAM, address, chosen, endpoint, forbidden, nearest, page, token
 
-ANSWER_SECONDS = 30.0
 GLANCE_SECONDS = 5.0
 WILD = frozenset("*?[")
 
@@ -34,7 +33,7 @@ def resolve(source: HubSource) -> str:
     with _explained(source):
         for attempt in range(web.TRIES):
             try:
-                return _commit(source, ANSWER_SECONDS)
+                return _commit(source, web.WAIT_SECONDS)
             except Exception as error:
                 status, answer = _status(error)
                 again = status in web.AGAIN if status else _network(error)
@@ -124,6 +123,9 @@ def _library() -> Any:
 
     # The library would ask the public hub who drives it, whatever the endpoint of this call is.
     constants.HF_HUB_DISABLE_TELEMETRY = True
+    # Its ten seconds are over soon where other jobs keep the machine busy.
+    for key in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        setattr(constants, key, max(getattr(constants, key), int(web.WAIT_SECONDS)))
     if not sys.stderr.isatty() and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         disable_progress_bars()
     return huggingface_hub

@@ -16,8 +16,6 @@ from lora_ledger.catalogue import UrlSource
 from . import cache, web
 from .cache import SourceError
 
-PROBE_SECONDS = 30.0
-
 
 def obtain(source: UrlSource) -> Path:
     """The file in the cache, from the mirror or the address if need be. Raises SourceError."""
@@ -37,13 +35,15 @@ def missing(source: UrlSource) -> str:
 
 
 def probe(source: UrlSource) -> str:
-    """Why the address does not give the file now, or "". One or two short requests."""
+    """Why the address does not give the file now, or "". Raises web.Late for no answer in time."""
     try:
-        status, _ = web.ask(source.url, timeout=PROBE_SECONDS)
+        status, _ = web.ask(source.url)
         if status in (403, 405, 501):
             # Some servers know no HEAD.
             first = {"Range": "bytes=0-0"}
-            status, _ = web.ask(source.url, "GET", first, timeout=PROBE_SECONDS)
+            status, _ = web.ask(source.url, "GET", first)
+    except web.Late:
+        raise
     except web.NoAnswer as error:
         return f"{urlsplit(source.url).netloc} was not reached ({error})"
     if status < 400 or status in web.AGAIN:

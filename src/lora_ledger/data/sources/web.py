@@ -23,7 +23,8 @@ from .cache import SourceError
 TRIES = 5
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 600.0
-TIMEOUT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
+"""For each step of a connection: a machine that is busy is slow itself."""
 CHUNK = 1 << 20
 AGENT = "lora-ledger"
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -41,6 +42,10 @@ class NoAnswer(Exception):
     """Nothing answered at an address; the message says why."""
 
 
+class Late(NoAnswer):
+    """Nothing came in time, which says nothing about the address: this machine may be busy."""
+
+
 class _Stay(urllib.request.HTTPRedirectHandler):
     """A redirect is an answer: following it could carry a token to another host."""
 
@@ -53,26 +58,27 @@ def ask(
     method: str = "HEAD",
     headers: Mapping[str, str] | None = None,
     *,
-    timeout: float,
     follow: bool = True,
     limit: int = 0,
 ) -> tuple[int, bytes]:
     """The status and at most `limit` bytes of one answer, whatever the status.
 
-    Raises NoAnswer when none came within `timeout` seconds for each step.
+    Raises Late when none came within WAIT_SECONDS for each step, and NoAnswer when there is nobody
+    to answer.
     """
     opener = urllib.request.build_opener(*([] if follow else [_Stay]))
     request = urllib.request.Request(
         url, method=method, headers={"User-Agent": AGENT, **(headers or {})}
     )
     try:
-        with opener.open(request, timeout=timeout) as answer:
+        with opener.open(request, timeout=WAIT_SECONDS) as answer:
             return answer.status, answer.read(limit) if limit else b""
     except urllib.error.HTTPError as error:
         with error:
             return error.code, b""
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(_words(error)) from error
+        late = isinstance(getattr(error, "reason", error), TimeoutError)
+        raise (Late if late else NoAnswer)(_words(error)) from error
 
 
 def download(url: str, partial: Path, what: str) -> bool:
@@ -144,7 +150,7 @@ def _append(url: str, partial: Path, what: str) -> bool:
     start = partial.stat().st_size if partial.exists() else 0
     headers = {"User-Agent": AGENT} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+    with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
         length = answer.headers.get("Content-Length")
         if answer.status != 206 or not _continues(answer.headers.get("Content-Range"), start):
             if answer.status == 206:

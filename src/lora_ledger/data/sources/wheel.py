@@ -19,14 +19,14 @@ from pathlib import Path
 
 from lora_ledger.catalogue import WheelSource
 
-from . import cache
+from . import cache, web
 from .cache import SourceError
 
 TRIES = 3
 PAUSE_SECONDS = 2.0
-LIMIT_SECONDS = 1800
-PROBE_SECONDS = 15
-"""What pip waits for a socket; its process has LIMIT_SECONDS, as a busy machine is slow itself."""
+LIMIT_SECONDS = 6 * 3600
+ASK_SECONDS = 600
+"""What pip's process has for the list of versions; for a step of a connection, web.WAIT_SECONDS."""
 
 
 def obtain(source: WheelSource) -> Path:
@@ -64,6 +64,7 @@ def probe(source: WheelSource) -> str:
 
     Asks pip for the list of versions, so that its index, find-links and proxies are the ones used.
     Without a pip in this Python nothing is asked: making one would take longer than the answer.
+    Raises web.Late for no answer in time.
     """
     if not _has("pip"):
         return ""
@@ -73,7 +74,7 @@ def probe(source: WheelSource) -> str:
         *("--pre", "--only-binary=:all:", "--ignore-requires-python", "--no-input"),
         *("--disable-pip-version-check", "--no-cache-dir"),
         # One retry, since pip names a broken connection only when it tries again.
-        *("--retries=1", f"--timeout={PROBE_SECONDS}"),
+        *("--retries=1", f"--timeout={web.WAIT_SECONDS:.0f}"),
     ]
     status, complaint, shown = _listed(command)
     if "unknown command" in complaint:
@@ -138,6 +139,7 @@ def _download(source: WheelSource, folder: Path) -> Path:
         "--no-input",
         "--quiet",
         "--retries=1",
+        f"--timeout={web.WAIT_SECONDS:.0f}",
         f"--dest={folder}",
         wanted,
     ]
@@ -176,10 +178,12 @@ def _listed(command: list[str]) -> tuple[int, str, str]:
     """Exit status, what went wrong, and standard output of a short command."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
         )
-    except subprocess.TimeoutExpired:
-        return 1, f"no end after {LIMIT_SECONDS} seconds", ""
+    except subprocess.TimeoutExpired as error:
+        raise web.Late(f"no end after {ASK_SECONDS} seconds") from error
+    if done.returncode and re.search(r"after connection broken by '\w*Timeout", done.stderr):
+        raise web.Late("its registry was silent")
     return done.returncode, _complaint(done.stderr), done.stdout
 
 
