@@ -9,7 +9,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from lora_ledger.inference.build import language_model
+from lora_ledger.inference.build import hold
 from lora_ledger.inference.weights import load_weights
 from lora_ledger.study.schema import Study
 from tiny_study import STUDY
@@ -32,7 +32,8 @@ def cell(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(backend: str, model: Path, cell: Path | None) -> tuple[Any, dict[str, str]]:
     study = Study.model_validate(STUDY | {"compute": STUDY["compute"] | {"backend": backend}})
     ends = ("separator", "end_of_response")
-    return language_model(study, "base", model, cell, batch_size=3, seed=1, ends=ends)
+    held = hold(study, "base", model, cell)
+    return held.language_model(batch_size=3, seed=1, ends=ends), held.where
 
 
 def test_engines_agree_on_a_cell(tiny_model: Path, cell: Path) -> None:

@@ -70,6 +70,26 @@ def task_data(wildcards):
     return f"{OUT}/data/{cells.corpus_of(STUDY, name)}/record.json"
 
 
+def evaluations_data(wildcards):
+    """The corpora of all that a cell is asked."""
+    names = [*cells.generate_runs(STUDY, wildcards.cell), *cells.retained(STUDY)]
+    corpora = dict.fromkeys(cells.corpus_of(STUDY, name) for name in names)
+    return [f"{OUT}/data/{corpus}/record.json" for corpus in corpora]
+
+
+def evaluations_flags(wildcards):
+    """Each evaluation with its corpus and its files."""
+    cell, flags = wildcards.cell, []
+    for run in cells.generate_runs(STUDY, cell):
+        data, made = cells.corpus_of(STUDY, run), f"{OUT}/generate/{run}/{cell}"
+        flags.append(f"--generate {run} {OUT}/data/{data} {made}.jsonl.gz {made}.json")
+    for task in cells.retained(STUDY):
+        data, made = cells.corpus_of(STUDY, task), f"{OUT}/retain/{task}/{cell}"
+        items = f" {made}.items.csv.gz" if task in STUDY.evaluation.likelihood else ""
+        flags.append(f"--retain {task} {OUT}/data/{data} {made}.json{items}")
+    return flags
+
+
 def one_of(names):
     """A pattern for a wildcard that is one of these names; of none, one that nothing matches."""
     return "|".join(names) or "(?!)"

@@ -1,87 +1,58 @@
-# What a cell can do on its target tasks.
-# in: models/<model>/, train/<cell>/, data/<corpus>/    out: generate/, score/
+# All that a cell is asked, by one process that loads its weights once: instead of generate and retain
+# where the study says `evaluate_together`. The same files, each with a record of its own.
+# in: models/<model>/, train/<cell>/, data/<corpus>/    out: generate/<run>/<cell>, retain/<task>/<cell>
+# If one of them is missing or out of date, all that the cell was asked is asked again.
 
+# A rule has a fixed number of outputs, so there is one for each kind of cell: the base, each of
+# somebody else's models, the cells of each setting.
+for number, (runs, pattern) in enumerate(cells.asked_alike(STUDY)):
 
-rule generate:
-    input:
-        data=task_data,
-        gate=permitted,
-        model=f"{MODEL}/record.json",
-        trained=trained,
-    output:
-        generations=f"{OUT}/generate/{{run}}/{{cell}}.jsonl.gz",
-        record=f"{OUT}/generate/{{run}}/{{cell}}.json",
-    log:
-        f"{LOG}/generate/{{run}}/{{cell}}.log",
-    benchmark:
-        f"{LOG}/generate/{{run}}/{{cell}}.tsv"
-    conda:
-        "../../envs/model.yaml"
-    threads: THREADS
-    resources:
-        mem_mb=need.evaluate_mb(STUDY),
-        disk_mb=500,
-        runtime=need.EVALUATE_MINUTES,
-        gpu=GPU,
-    params:
-        **digests("generate"),
-        data=subpath(input.data, parent=True),
-        model=subpath(input.model, parent=True),
-        seed=seed_flag,
-        trained=trained_flag,
-    message:
-        "generate {wildcards.run} for {wildcards.cell}"
-    shell:
-        """
-        python -m lora_ledger.stages.generate \
-            --study "$LEDGER_STUDY" \
-            --run {wildcards.run} \
-            --cell {wildcards.cell} \
-            --seed {params.seed} \
-            --model {params.model:q} \
-            {params.trained} \
-            --data {params.data:q} \
-            --out {output.generations:q} \
-            --record {output.record:q} \
-            > {log:q} 2>&1
-        """
-
-
-rule score:
-    input:
-        data=task_data,
-        generations=f"{OUT}/generate/{{run}}/{{cell}}.jsonl.gz",
-        record=f"{OUT}/generate/{{run}}/{{cell}}.json",
-    output:
-        record=f"{OUT}/score/{{run}}/{{cell}}.json",
-        table=f"{OUT}/score/{{run}}/{{cell}}.items.csv.gz",
-    log:
-        f"{LOG}/score/{{run}}/{{cell}}.log",
-    benchmark:
-        f"{LOG}/score/{{run}}/{{cell}}.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        disk_mb=500,
-        runtime=need.EVALUATE_MINUTES,
-    params:
-        **digests("score"),
-        data=subpath(input.data, parent=True),
-    message:
-        "score {wildcards.run} of {wildcards.cell}"
-    shell:
-        """
-        python -m lora_ledger.stages.score \
-            --study "$LEDGER_STUDY" \
-            --run {wildcards.run} \
-            --cell {wildcards.cell} \
-            --data {params.data:q} \
-            --generations {input.generations:q} \
-            --record {input.record:q} \
-            --jobs {threads} \
-            --out {output.record:q} \
-            --items {output.table:q} \
-            > {log:q} 2>&1
-        """
+    rule:
+        name:
+            f"evaluate_{number}"
+        input:
+            data=evaluations_data,
+            gate=permitted,
+            model=f"{MODEL}/record.json",
+            trained=trained,
+        output:
+            generations=[f"{OUT}/generate/{run}/{{cell}}.jsonl.gz" for run in runs],
+            generated=[f"{OUT}/generate/{run}/{{cell}}.json" for run in runs],
+            retained=[
+                f"{OUT}/retain/{task}/{{cell}}.json" for task in cells.retained(STUDY)
+            ],
+            tables=[
+                f"{OUT}/retain/{task}/{{cell}}.items.csv.gz"
+                for task in STUDY.evaluation.likelihood
+            ],
+        log:
+            f"{LOG}/evaluate/{{cell}}.log",
+        benchmark:
+            f"{LOG}/evaluate/{{cell}}.tsv"
+        wildcard_constraints:
+            cell=pattern,
+        conda:
+            "../../envs/model.yaml"
+        threads: THREADS
+        resources:
+            mem_mb=need.evaluate_mb(STUDY),
+            disk_mb=500,
+            runtime=need.EVALUATE_MINUTES,
+            gpu=GPU,
+        params:
+            **digests("evaluate"),
+            flags=evaluations_flags,
+            model=subpath(input.model, parent=True),
+            trained=trained_flag,
+        message:
+            "evaluate {wildcards.cell}"
+        shell:
+            """
+            python -m lora_ledger.stages.evaluate \
+                --study "$LEDGER_STUDY" \
+                --cell {wildcards.cell} \
+                --model {params.model:q} \
+                {params.trained} \
+                {params.flags} \
+                > {log:q} 2>&1
+            """

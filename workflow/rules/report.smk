@@ -1,32 +1,12 @@
 # Tables and figures from all records of the study.
 # in: every record    out: tables/, figures/
 
-SCORED = list(cells.scored(STUDY))
-RECORDS = [
-    *(f"packed/{setting}/record" for setting in STUDY.settings),
-    *(f"contaminate/{corpus}/{run}" for corpus, run in cells.pairs(STUDY)),
-    *(f"select/{setting}/{method}" for setting, method in rates.all_tuned(STUDY)),
-    *(f"train/{cell.label}/record" for cell in cells.cells(STUDY)),
-    *(f"generate/{run}/{label}" for run, label in SCORED),
-    *(f"score/{run}/{label}" for run, label in SCORED),
-    *(
-        f"diversity/{run}/{label}"
-        for run, label in SCORED
-        if STUDY.evaluation.generate[run].diversity
-    ),
-    *(
-        f"retain/{task}/{label}"
-        for task in cells.retained(STUDY)
-        for label in cells.labels(STUDY)
-    ),
-]
-
 
 rule tabulate:
     input:
         # A setting that its gate refuses has no tables, whatever an earlier run left.
         gate=[f"{OUT}/gate/{setting}.json" for setting in STUDY.settings],
-        records=[f"{OUT}/{name}.json" for name in RECORDS],
+        records=[f"{OUT}/{name}.json" for name in cells.records(STUDY)],
     output:
         record=f"{OUT}/tables/record.json",
         tables=expand(

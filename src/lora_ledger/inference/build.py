@@ -1,14 +1,18 @@
 """The language model that a cell is evaluated with, by the back-end that the study names.
 
 In: the study, a cell's label, the model folder and, for a trained cell or somebody else's model,
-its folder. Out: a language model for lm-eval's tasks, and what it computes on. It answers nothing.
+its folder. Out: its weights in memory, what they compute on, and language models for lm-eval's
+tasks over them. It answers nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.catalogue import TokenRoles
 from lora_ledger.common.startup import loading
 from lora_ledger.models.tokens import begin_ids, token_id
 from lora_ledger.study import cells
@@ -20,20 +24,40 @@ if TYPE_CHECKING:
     from .language_model import LedgerModel
 
 
-def language_model(
-    study: Study,
-    cell: str,
-    model_dir: Path,
-    trained: Path | None,
-    *,
-    batch_size: int,
-    seed: int = 0,
-    ends: tuple[str, ...] = (),
-) -> tuple[LedgerModel, dict[str, str]]:
-    """(language model, {"device", "precision", "backend"}) of a cell; `trained` None is the base.
+@dataclass(frozen=True)
+class Held:
+    """A cell's weights in memory; `where` is {"device", "precision", "backend"}."""
 
-    `ends` are roles of the tokens that end a text. Raises ValueError for a device or a back-end
-    that is not there, FileNotFoundError for a cell without weights.
+    roles: TokenRoles
+    where: dict[str, str]
+    tokenizer: Any
+    model: Any
+    answers: Callable[..., LedgerModel]
+
+    def language_model(
+        self, *, batch_size: int, seed: int = 0, ends: tuple[str, ...] = ()
+    ) -> LedgerModel:
+        """A language model over the weights; `ends` are roles of the tokens that end a text.
+
+        Several of them may be used one after another: none leaves anything to the next.
+        """
+        vocabulary = self.tokenizer.get_vocab()
+        return self.answers(
+            self.model,
+            self.tokenizer,
+            prefix_id=token_id(vocabulary, "prefix", self.roles.prefix),
+            end_ids=[token_id(vocabulary, role, getattr(self.roles, role)) for role in ends],
+            begin_ids=begin_ids(vocabulary, self.roles),
+            batch_size=batch_size,
+            seed=seed,
+        )
+
+
+def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held:
+    """Load what a cell is evaluated with; `trained` None is the base.
+
+    Raises ValueError for a device or a back-end that is not there, FileNotFoundError for a cell
+    without weights.
     """
     resolved = _settle(study.compute)
     where = {
@@ -42,24 +66,18 @@ def language_model(
         "backend": study.compute.backend,
     }
     source, adapter = parts_of(model_dir, trained)
-    with loading():
-        tokenizer = load_tokenizer(source if (source / "tokenizer.json").is_file() else model_dir)
-    roles, vocabulary = cells.tokens(study, cell), tokenizer.get_vocab()
-    settings: dict[str, Any] = {
-        "prefix_id": token_id(vocabulary, "prefix", roles.prefix),
-        "end_ids": [token_id(vocabulary, role, getattr(roles, role)) for role in ends],
-        "begin_ids": begin_ids(vocabulary, roles),
-        "batch_size": batch_size,
-        "seed": seed,
-    }
+    roles = cells.tokens(study, cell)
+    answers: Any
     if where["backend"] == "vllm":
-        from lora_ledger.inference.backends.vllm import VllmModel, engine
+        from lora_ledger.inference.backends.vllm import VllmModel as answers
+        from lora_ledger.inference.backends.vllm import engine
 
-        model: Any = engine(source, model_dir, adapter, where)
-        return VllmModel(model, tokenizer, **settings), where
-    # Not around vLLM, whose engine may be a fork of this process and would never collect.
+        with loading():
+            own = (source / "tokenizer.json").is_file()
+            tokenizer = load_tokenizer(source if own else model_dir)
+        # Not while loading: the engine may be a fork of this process, and would never collect.
+        return Held(roles, where, tokenizer, engine(source, model_dir, adapter, where), answers)
     with loading():
-        answers: Any
         if where["backend"] == "plain":
             from lora_ledger.inference.backends.plain import PlainModel as answers
         else:
@@ -67,7 +85,7 @@ def language_model(
 
         precision: Any = where["precision"]
         model, tokenizer = load_cell(model_dir, trained, precision, where["device"])
-    return answers(model, tokenizer, **settings), where
+    return Held(roles, where, tokenizer, model, answers)
 
 
 def _settle(compute: Compute) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """A cell completes the prompts of a task.
 
-In: a study's run, the cell's label and folder, the model folder and the task's corpus. Out: a row
-for each completion; and with them the companion: the log-likelihood of each problem's reference
-given the prompt. lm-eval renders the prompts. It scores nothing and writes nothing.
+In: a cell, a run of the study and the task's corpus. Out: a row for each completion, and with them
+the companion: the log-likelihood of each problem's reference given the prompt. lm-eval renders the
+prompts. It scores nothing and writes nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_ledger.common.startup import loading
-from lora_ledger.study import cells
 from lora_ledger.study.evaluation import TaskRun
-from lora_ledger.study.schema import Study
+
+from .subject import Subject
 
 if TYPE_CHECKING:
     from lora_ledger.data.tasks.loading import Loaded
@@ -37,34 +37,19 @@ def generation_settings(run: TaskRun) -> dict[str, object]:
 
 
 def complete(
-    study: Study,
-    run: TaskRun,
-    cell: str,
-    seed: int,
-    model_dir: Path,
-    trained: Path | None,
-    data: Path,
+    subject: Subject, run: TaskRun, seed: int, data: Path
 ) -> tuple[Rows, dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(rows, settings, results, times): `run.samples` rows for each problem, problem by problem.
 
-    `seed` is that of the samples; `trained` None is the base. Raises FileNotFoundError for data or
-    weights that are not there.
+    `seed` is that of the samples. Raises FileNotFoundError for data or weights that are not there.
     """
     with loading():
         from lora_ledger.data.tasks.loading import build
 
-        from .build import language_model
-
         started = time.perf_counter()
         task = build(run.task, data, run.num_fewshot, generation_settings(run), run.corpus)
-    lm, where = language_model(
-        study,
-        cell,
-        model_dir,
-        trained,
-        batch_size=run.batch_size,
-        seed=seed,
-        ends=("separator", "end_of_response"),
+    lm = subject.language_model(
+        batch_size=run.batch_size, seed=seed, ends=("separator", "end_of_response")
     )
     chosen = task.chosen(run.limit)
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
@@ -91,8 +76,7 @@ def complete(
     settings = {
         "until": list(requests[0].args[1]["until"]),
         "template": task.task.config.doc_to_text,
-        **where,
-        "tokens": cells.tokens(study, cell).model_dump(),
+        **subject.resolved,
     }
     results = {
         **_asked(task, chosen, run, lm),
@@ -108,7 +92,7 @@ def complete(
         "generate_seconds": round(seconds, 2),
         "tokens_per_second": round(tokens / seconds, 2) if seconds else None,
         "batch_size": run.batch_size,
-        "threads": study.compute.threads,
+        "threads": subject.study.compute.threads,
     }
     return rows, settings, results, times
 

@@ -1,12 +1,13 @@
 """What a cell has kept of the source domain: bits of held-out text, and tasks by likelihoods.
 
-In: a language model, and a text or a task of the study's `evaluation` with its corpus. Out: nats
+In: a cell, and a text or a task of the study's `evaluation` with its corpus. Out: nats
 and bytes of each document, or what each item came to with a row for every scored continuation;
 lm-eval makes the requests and its accuracies. It compares nothing with the base: `tables` do.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import exp, log
@@ -18,6 +19,8 @@ from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
 from lora_ledger.study.evaluation import LikelihoodTask, RetainText
 from lora_ledger.study.schema import Study
+
+from .subject import Subject
 
 if TYPE_CHECKING:
     from lora_ledger.data.tasks.loading import LocalTask
@@ -53,13 +56,29 @@ def resolved(study: Study, task: str) -> dict[str, Any]:
     return found
 
 
-def measure(lm: LedgerModel, study: Study, task: str, folder: Path) -> tuple[dict[str, Any], Rows]:
-    """The results of the text or the task `task` on the corpus in `folder`, and the rows of its
-    items (none of a text). `kind` is `text`, `choices` or `continuation`."""
-    what = entry(study, task)
+def measure(
+    subject: Subject, task: str, data: Path
+) -> tuple[Rows, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(rows, settings, results, times) of the text or the task `task` on the corpus in `data`.
+
+    `kind` among the results is `text`, `choices` or `continuation`; a text has no rows.
+    """
+    what, batch_size = entry(subject.study, task), subject.study.evaluation.batch_size
+    started = time.perf_counter()
+    lm = subject.language_model(batch_size=batch_size)
+    loaded = time.perf_counter()
+    rows: Rows = []
     if isinstance(what, RetainText):
-        return {"kind": TEXT, **measure_text(lm, folder, what)}, []
-    return measure_items(lm, task, folder, what)
+        results = {"kind": TEXT, **measure_text(lm, data, what)}
+    else:
+        results, rows = measure_items(lm, task, data, what)
+    settings = {**subject.resolved, "batch_size": batch_size}
+    times = {
+        "start_seconds": round(loaded - started, 2),
+        "measure_seconds": round(time.perf_counter() - loaded, 2),
+        "threads": subject.study.compute.threads,
+    }
+    return rows, settings, results, times
 
 
 def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[str, str, str]]:

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.common.devices import claim_device
-from lora_ledger.common.errors import require
-from lora_ledger.data.tasks import describe
-from lora_ledger.records.atomic import jsonl_gz, write_bytes_atomic
-from lora_ledger.records.record import Record, identity, status_of
+from lora_ledger.inference.subject import Subject
+from lora_ledger.records.record import Record
 from lora_ledger.scheduling.stage import (
     Names,
     Stage,
@@ -30,6 +26,7 @@ from lora_ledger.study import cells
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
 
+from ._evaluation import generations
 from ._main import flag, place
 from ._main import run as run_stage
 
@@ -67,49 +64,9 @@ def generate(
     out: Path,
     record: Path,
 ) -> Record:
-    """Write the generations `out` and their record; a diverged cell passes its status on.
-
-    Raises KeyProblem for a run that the study lacks, FileNotFoundError for data that is not there.
-    """
-    require("--run", run_name, study.evaluation.generate, "one of evaluation.generate")
-    run = study.evaluation.generate[run_name]
-    info = describe(run.task, run.corpus)
-    names = {"run": run_name, "cell": cell}
-    common: dict[str, Any] = {
-        "inputs": {
-            "model": identity(model_dir),
-            "data": identity(data),
-            **({"train": identity(trained)} if trained else {}),
-        },
-    }
-    settings: dict[str, Any] = {
-        "run": run_name,
-        "seed": seed,
-        "task": asdict(info),
-        **run.model_dump(mode="json", exclude={"task", "batch_size", "diversity"}),
-        "num_fewshot": info.shots(run.num_fewshot),
-    }
-    if status_of(trained) == "diverged":
-        write_bytes_atomic(out, jsonl_gz([]))
-        return STAGE.record(
-            record, study, names, cell, **common, settings=settings, results={}, status="diverged"
-        )
-
-    claim_device(study.compute.device)
-    from lora_ledger.inference.generation import complete
-
-    rows, resolved, results, times = complete(study, run, cell, seed, model_dir, trained, data)
-    write_bytes_atomic(out, jsonl_gz(rows))
-    return STAGE.record(
-        record,
-        study,
-        names,
-        cell,
-        **common,
-        settings={**settings, **resolved},
-        results=results,
-        run=times,
-    )
+    """Write the generations `out` and their record; see `_evaluation`."""
+    subject = Subject(study, cell, model_dir, trained)
+    return generations(STAGE, subject, run_name, seed, data, out, record)
 
 
 FLAGS = (

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.common.devices import claim_device
-from lora_ledger.inference.retention import COLUMNS, measure, resolved
-from lora_ledger.records.atomic import csv_gz, write_bytes_atomic
-from lora_ledger.records.record import Record, identity, status_of
+from lora_ledger.inference.subject import Subject
+from lora_ledger.records.record import Record
 from lora_ledger.scheduling.stage import (
     Names,
     Stage,
@@ -28,6 +25,7 @@ from lora_ledger.study import cells
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
 
+from ._evaluation import retention
 from ._main import flag, place
 from ._main import run as run_stage
 
@@ -65,56 +63,8 @@ def retain(
     out: Path,
     items: Path | None = None,
 ) -> Record:
-    """Write the record `out` and, where it is asked for, the table `items`; a diverged cell passes
-    its status on.
-
-    Raises KeyProblem for a name that the study's evaluation lacks.
-    """
-    names = {"task": task, "cell": cell}
-    settings = resolved(study, task)
-    common: dict[str, Any] = {
-        "inputs": {
-            "model": identity(model_dir),
-            "data": identity(data),
-            **({"train": identity(trained)} if trained else {}),
-        },
-    }
-    if status_of(trained) == "diverged":
-        if items:
-            write_bytes_atomic(items, csv_gz(COLUMNS, []))
-        return STAGE.record(
-            out, study, names, cell, **common, settings=settings, results={}, status="diverged"
-        )
-
-    claim_device(study.compute.device)
-    from lora_ledger.inference.build import language_model
-
-    started = time.perf_counter()
-    batch_size = study.evaluation.batch_size
-    lm, where = language_model(study, cell, model_dir, trained, batch_size=batch_size)
-    loaded = time.perf_counter()
-    results, rows = measure(lm, study, task, data)
-    if items:
-        write_bytes_atomic(items, csv_gz(COLUMNS, rows))
-    return STAGE.record(
-        out,
-        study,
-        names,
-        cell,
-        **common,
-        settings={
-            **settings,
-            **where,
-            "batch_size": batch_size,
-            "tokens": cells.tokens(study, cell).model_dump(),
-        },
-        results=results,
-        run={
-            "start_seconds": round(loaded - started, 2),
-            "measure_seconds": round(time.perf_counter() - loaded, 2),
-            "threads": study.compute.threads,
-        },
-    )
+    """Write the record `out` and, where it is asked for, the table `items`; see `_evaluation`."""
+    return retention(STAGE, Subject(study, cell, model_dir, trained), task, data, out, items)
 
 
 FLAGS = (

@@ -132,6 +132,15 @@ def corpus_of(study: Study, name: str) -> str:
     return text.corpus if text else task_of(study, name).corpus
 
 
+def asked_alike(study: Study) -> list[tuple[list[str], str]]:
+    """(generation runs, a pattern of labels) for each kind of cell, so that one rule fits all cells
+    of a kind: the base, each of somebody else's models, and the cells of each setting."""
+    kinds = {BASE: BASE, **{f"{OTHER}/{name}": f"{OTHER}/{name}" for name in study.others}}
+    kinds |= {cell.label: f"{cell.setting}/.+" for cell in index(study).cells}
+    found = {pattern: generate_runs(study, label) for label, pattern in kinds.items()}
+    return [(runs, pattern) for pattern, runs in found.items()]
+
+
 def task_of(study: Study, run: str) -> TaskInfo:
     """The task file behind a run of `generate` or a `likelihood` entry."""
     evaluation = study.evaluation
@@ -167,6 +176,22 @@ def figures(study: Study) -> list[str]:
     if study.evaluation.gauntlet_mean and (study.settings or study.others):
         names.append("forgetting-gauntlet")
     return names
+
+
+def records(study: Study) -> list[str]:
+    """The records that the tables are made from, as paths below the study's results, without
+    `.json`."""
+    runs = list(scored(study))
+    return [
+        *(f"packed/{setting}/record" for setting in study.settings),
+        *(f"contaminate/{corpus}/{run}" for corpus, run in pairs(study)),
+        *(f"select/{setting}/{method}" for setting, method in all_tuned(study)),
+        *(f"train/{cell.label}/record" for cell in index(study).cells),
+        *(f"generate/{run}/{label}" for run, label in runs),
+        *(f"score/{run}/{label}" for run, label in runs),
+        *(f"diversity/{r}/{label}" for r, label in runs if study.evaluation.generate[r].diversity),
+        *(f"retain/{task}/{label}" for task in retained(study) for label in labels(study)),
+    ]
 
 
 def jobs(study: Study) -> dict[str, int]:

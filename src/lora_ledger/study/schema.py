@@ -53,6 +53,11 @@ class Compute(Frozen):
         "transformers and lm-eval as they come, slow, to check `fast` by. `vllm` needs CUDA and "
         "its own install, and loads adapters without merging them.",
     )
+    evaluate_together: bool = Field(
+        False,
+        description="One process answers all that a cell is asked, with its weights loaded once: "
+        "for small models, whose start costs more than the work. The same records.",
+    )
     memory_gb: PositiveFloat | None = Field(
         None,
         description="Memory that all jobs at once may take, in GB of 10^9 bytes; default: what the "
