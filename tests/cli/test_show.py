@@ -13,13 +13,14 @@ import factories
 from lora_ledger.cli import main
 from lora_ledger.stages import tabulate
 from lora_ledger.tables.evidence import gather
+from made_study import made_up
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plan = factories.study(settings={"code-cpt": factories.study().settings["code-cpt"]})
     root = tmp_path / "results" / plan.name
-    paths = factories.made_up(root, plan, ("code-cpt/lora-r2/short/s1",))
+    paths = made_up(root, plan, ("code-cpt/lora-r2/short/s1",))
     tabulate.tabulate(gather(plan, paths), root / "tables")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")

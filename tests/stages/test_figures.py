@@ -15,6 +15,7 @@ from lora_ledger.report.figures.plane import plane
 from lora_ledger.report.figures.style import looks
 from lora_ledger.stages import figures, tabulate
 from lora_ledger.tables.evidence import gather
+from made_study import made_up
 
 NAMES = ("hellaswag", "winogrande")
 LOST = "code-ift/lora-r32/short/s1"
@@ -24,7 +25,7 @@ LOST = "code-ift/lora-r32/short/s1"
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("figures")
     plan = factories.study()
-    paths = factories.made_up(root, plan, (LOST,))
+    paths = made_up(root, plan, (LOST,))
     tabulate.tabulate(gather(plan, paths), root / "tables")
     return root / "tables"
 

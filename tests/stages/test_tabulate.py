@@ -12,6 +12,7 @@ import factories
 from lora_ledger.stages import tabulate
 from lora_ledger.study.schema import Study
 from lora_ledger.tables.evidence import gather
+from made_study import made_up
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, list[P
     """A study of one setting whose records lie in a folder with a blank and an apostrophe."""
     plan = factories.study(settings={"code-cpt": factories.study().settings["code-cpt"]})
     monkeypatch.setattr(tabulate, "load", lambda name: plan)
-    return plan, factories.made_up(tmp_path / "it's all", plan)
+    return plan, made_up(tmp_path / "it's all", plan)
 
 
 def run(records: list[str], out: Path) -> int:

@@ -21,7 +21,8 @@ from lora_ledger.stages import tabulate
 from lora_ledger.study.cells import BASE
 from lora_ledger.study.schema import Study
 from lora_ledger.tables.document import Column, Section, Table, as_latex, as_markdown, shown
-from lora_ledger.tables.evidence import EvidenceError, gather
+from lora_ledger.tables.evidence import gather
+from made_study import made_up
 
 TWO = {name: METHODS[name] for name in ("full", "lora-r8")}
 CODE = {"corpus": "texts", "regime": "cpt", "tasks": ["humaneval"]}
@@ -260,7 +261,7 @@ def test_every_table_says_what_it_is_of(tables: Path) -> None:
 def test_same_records_same_bytes(tables: Path, tmp_path: Path) -> None:
     settings = {k: v for k, v in study().settings.items() if k in ("code-ift", "repair")}
     plan_ = study(settings=settings)
-    paths = factories.made_up(tmp_path / "all", plan_, ("code-ift/full/short/s1",))
+    paths = made_up(tmp_path / "all", plan_, ("code-ift/full/short/s1",))
     tabulate.tabulate(gather(plan_, paths), tmp_path / "one")
     tabulate.tabulate(gather(plan_, paths[::-1]), tmp_path / "two")
     for path in (tmp_path / "one").iterdir():
@@ -270,58 +271,6 @@ def test_same_records_same_bytes(tables: Path, tmp_path: Path) -> None:
     assert one.id == two.id
     assert len(one.results["plane"]) == 5
     assert one.results["diverged"] == {"code-ift": ["full short s1"]}
-
-
-def test_a_foreign_record_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "r.json"
-    factories.train(path, "code/ful/short/s1", bits(1), bits(1), [1])
-    with pytest.raises(EvidenceError, match="did you mean 'code/full/short/s1'"):
-        gather(plan(), [path])
-    factories.write(path, "tune", "code/full", {})
-    with pytest.raises(EvidenceError, match="a record of tune, expected one of train, prepare"):
-        gather(plan(), [path])
-
-
-def test_a_second_record_of_one_thing_is_named(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        factories.train(tmp_path / name, "code/full/short/s1", bits(1), bits(1), [1])
-    with pytest.raises(EvidenceError, match=r"two: found a second record .* the first is .*one"):
-        gather(plan(), [tmp_path / "one", tmp_path / "two"])
-
-
-@pytest.mark.parametrize(
-    ("chosen", "trained", "fits"),
-    [(3e-4, 3e-3, True), (1e-4, 3e-3, False), (None, 3e-3, False), (None, None, True)],
-)
-def test_a_cell_trained_before_its_rate_was_chosen_anew_is_refused(
-    tmp_path: Path, chosen: float | None, trained: float | None, fits: bool
-) -> None:
-    """`ten` takes ten times what `full` selects."""
-    methods = {
-        "full": {"kind": "full", "learning_rates": [1e-4, 3e-4, 1e-3]},
-        "ten": {"kind": "lora", "rank": 2, "at": "10x full"},
-    }
-    grid = study(settings={"code": CODE}, methods=methods)
-    paths = [tmp_path / "t.json", tmp_path / "s.json"]
-    label = "code/ten/short/s1"
-    if trained is None:
-        factories.write(paths[0], "train", label, {"steps": 0}, status="diverged")
-    else:
-        factories.train(paths[0], label, bits(1), bits(1), [1], trained)
-    factories.write(paths[1], "select", "code/full", {"learning_rate": chosen, "on_edge": False})
-    if fits:
-        gather(grid, paths)
-        return
-    with pytest.raises(EvidenceError, match=rf"found {label} trained at .* same command again"):
-        gather(grid, paths)
-
-
-def test_unpaired_units_are_refused(tmp_path: Path) -> None:
-    paths = []
-    for label, n in ((BASE, 2), ("code/full/short/s1", 3)):
-        paths += factories.retain(tmp_path, label, bits(*range(1, n + 1)), [1] * n, [1], [1.0])
-    with pytest.raises(EvidenceError, match="other units for code/full/short/s1 than for base"):
-        tabulate.tabulate(gather(plan(), paths), tmp_path)
 
 
 def test_what_was_dropped_and_cut_stands_above_the_tables(tmp_path: Path) -> None:
