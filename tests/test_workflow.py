@@ -18,6 +18,8 @@ from lora_ledger.records.record import read_record
 from lora_ledger.study import cells
 from lora_ledger.study.file import load
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "envs")
 
 

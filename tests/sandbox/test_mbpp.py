@@ -84,6 +84,7 @@ def test_what_a_plan_holds() -> None:
         mbpp.plan("assert 1 == 1")
 
 
+@pytest.mark.slow
 def test_all_published_solutions_pass_and_no_stub_or_cheat_does(sandbox: Sandbox) -> None:
     if not (mirror := os.environ.get("LEDGER_MIRROR")):
         pytest.skip("LEDGER_MIRROR is not set")

@@ -30,6 +30,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "tables"
 
 
+@pytest.mark.slow
 def test_same_bytes_and_no_date(tables: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         figures.figures(factories.study(), tables, tmp_path / folder)
@@ -157,6 +158,7 @@ def test_benchmarks_of_the_base_and_of_others(tmp_path: Path) -> None:
     assert [round(c[0].get_ydata()[0], 6) for c in axes.containers][:2] == [0.8, 1.2]
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_study_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = benchmarks(tmp_path)["plan"]
     names = ["learning-forgetting", "forgetting-gauntlet"]

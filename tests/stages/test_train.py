@@ -63,6 +63,7 @@ def study_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_train_from_the_command_line_and_its_logits_in_a_new_process(
     study_file: Path, tiny_model: Path, packed: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_full_cell_holds_a_model(
     assert torch.allclose(logits, probe["logits"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_the_same_before_all_cells_is_measured_once(
     job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +191,7 @@ def test_a_diverged_cell_has_a_record_and_no_weights(
     assert not any((tmp_path / "cell/model").iterdir())
 
 
+@pytest.mark.slow
 def test_tune_and_select(
     job: Any, tiny_model: Path, packed: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -316,6 +319,7 @@ def test_a_cell_whose_rates_all_diverged_is_a_result(
     assert read_record(tmp_path / "cell/record.json").status == "diverged"
 
 
+@pytest.mark.slow
 def test_a_cell_without_its_weights_is_trained_again(
     study: Study, job: Any, tmp_path: Path
 ) -> None:

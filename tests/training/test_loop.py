@@ -28,6 +28,7 @@ def weights(model: Any) -> torch.Tensor:
     return torch.cat([w.detach().flatten() for w in model.parameters() if w.requires_grad])
 
 
+@pytest.mark.slow
 def test_accumulation_equals_one_big_batch(job: Any) -> None:
     """Responses differ in length: a mean of micro-batch means would be another loss."""
     constant = {
@@ -86,6 +87,7 @@ def test_one_step_against_plain_torch(job: Any, tiny_model: Path) -> None:
     assert float((weights(outcome.model) - before).abs().max()) == pytest.approx(3e-3, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_all_arms_see_the_same_examples_in_the_same_order(
     study: Study, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +110,7 @@ def test_all_arms_see_the_same_examples_in_the_same_order(
         assert curves[method] == curves["full"]
 
 
+@pytest.mark.slow
 def test_training_learns_and_starts_from_the_base(study: Study, job: Any) -> None:
     ends = {}
     for method in ("full", "lora"):
@@ -120,6 +123,7 @@ def test_training_learns_and_starts_from_the_base(study: Study, job: Any) -> Non
     assert ends["full"]["start"] == ends["lora"]["start"]
 
 
+@pytest.mark.slow
 def test_dropout_is_off_in_validation_and_on_in_training(study: Study, job: Any) -> None:
     dry = Study.model_validate(
         STUDY | {"methods": {"lora": STUDY["methods"]["lora"] | {"dropout": 0.0}}}

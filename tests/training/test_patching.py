@@ -149,6 +149,7 @@ def train_by_hand(model: Any, step: Callable[[int], torch.Tensor], steps: int) -
     return curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "precision"), [("full", "bf16"), ("lora", "fp32")])
 def test_fifty_steps_follow_the_plain_path(method: str, precision: str, tiny_model: Path) -> None:
     data = examples(8)

@@ -27,6 +27,7 @@ def losses(results: dict[str, Any]) -> list[float]:
     return [loss for _, _, loss in curves]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["cpt", "ift"])
 @pytest.mark.parametrize("method", ["full", "lora", "pissa"])
 def test_losses_agree_step_by_step(job: Any, method: str, setting: str) -> None:
@@ -44,6 +45,7 @@ def test_losses_agree_step_by_step(job: Any, method: str, setting: str) -> None:
         assert slow["validation"][name] == pytest.approx(fast["validation"][name], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(job: Any) -> None:
     one, other = (
         run.train(study("plain", gradient_checkpointing=on), job("lora", "ift", f"w{on}"), "x")
@@ -52,6 +54,7 @@ def test_gradient_checkpointing_changes_nothing(job: Any) -> None:
     assert losses(one.results) == losses(other.results)
 
 
+@pytest.mark.slow
 def test_bf16_follows_and_dropout_is_on(job: Any) -> None:
     """Autocast rounds in other places, and other entries are dropped: near, and not equal."""
     half = {"precision": {"train": "bf16", "evaluate": "fp32"}}

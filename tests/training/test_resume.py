@@ -106,6 +106,7 @@ DEATHS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "deaths"),
     [

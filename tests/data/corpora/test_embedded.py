@@ -55,6 +55,7 @@ def everything(splits: Splits) -> list[Example]:
     return [one for examples in splits.values() for one in examples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BIG)
 def test_at_least_two_thousand(corpus: Callable[[str], Splits], name: str) -> None:
     assert len(everything(corpus(name))) >= 2_000

@@ -61,6 +61,7 @@ def test_threshold_is_exclusive() -> None:
     assert near_copies([" ".join(ten), " ".join(ten[:14])]) == set()
 
 
+@pytest.mark.slow
 def test_no_near_copy_is_left_and_five_thousand_take_seconds() -> None:
     texts = made(5_000, 300, seed=2)
     examples = [Example(group=str(i), text=text) for i, text in enumerate(texts)]

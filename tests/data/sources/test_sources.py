@@ -238,6 +238,7 @@ def test_what_is_missing_is_said_before_anything_runs(home: Path, tmp_path: Path
     assert "\ne: " in str(caught.value)
 
 
+@pytest.mark.slow
 def test_pip_is_bootstrapped_where_it_is_absent(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(wheel, "_has", lambda module: module == "ensurepip")
     command = wheel._pip(tmp_path)

@@ -51,6 +51,7 @@ def taught(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_accuracy_and_nats_item_by_item(taught: Path, tmp_path: Path) -> None:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM

@@ -79,6 +79,7 @@ def test_the_seed_of_examples_is_upstreams_default() -> None:
     assert FEWSHOT_SEED == DEFAULT_OTHER_SEED
 
 
+@pytest.mark.slow
 def test_gsm8k_with_its_five_examples(mirror: Path, stored: Stored, tmp_path: Path) -> None:
     published = {s: lines(mirror / f"gsm8k-{s}.jsonl") for s in ("test", "train")}
     ours = build("gsm8k", stored("gsm8k"))
@@ -89,6 +90,7 @@ def test_gsm8k_with_its_five_examples(mirror: Path, stored: Stored, tmp_path: Pa
     assert all(start.count("Question: ") == 5 for start in starts)
 
 
+@pytest.mark.slow
 def test_mbpp_with_its_three_examples(mirror: Path, stored: Stored, tmp_path: Path) -> None:
     published = [row for row in lines(mirror / "mbpp.jsonl") if 11 <= row["task_id"] <= 510]
     theirs = upstream_task("mbpp/mbpp.yaml", {"test": published}, tmp_path)
@@ -107,6 +109,7 @@ def test_humaneval(wheel: Callable[[str], Path], tmp_path: Path) -> None:
     equal("humaneval", compare(build("humaneval", tmp_path / "ours"), theirs), 164)
 
 
+@pytest.mark.slow
 def test_lambada(mirror: Path, stored: Stored, tmp_path: Path) -> None:
     rows = [
         {"text": f"{r['context']} {r['continuation']}"} for r in lines(mirror / "lambada.jsonl")
@@ -118,6 +121,7 @@ def test_lambada(mirror: Path, stored: Stored, tmp_path: Path) -> None:
     assert [one[0].args for one in ours.instances] == pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "split"),
     [
@@ -143,6 +147,7 @@ def test_choices_over_rebuilt_rows(
     assert len(rows) == len(published)
 
 
+@pytest.mark.slow
 def test_own_items_as_examples(mirror: Path, stored: Stored, tmp_path: Path) -> None:
     """Two examples from the other items, as upstream draws them when told to use that split."""
     rows = fields(stored("openbookqa"))
@@ -196,6 +201,7 @@ def test_hellaswag_over_rows_of_the_official_layout(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_hellaswag_klosax_is_the_files_own_text(
     mirror: Path, stored: Stored, tmp_path: Path
 ) -> None:
