@@ -106,6 +106,7 @@ def published_train(mirror: Path) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_gsm8k_train_is_clean_and_what_is_made_of_its_test_split_is_not(
     mirror: Path, wheel: Callable[[str], Path]
 ) -> None:
