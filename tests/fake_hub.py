@@ -247,22 +247,22 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": code} if code else {})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.request_note.status = status
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        length, hold = len(body), None
         if self.command == "HEAD":
-            return
-        hold = None
+            body = b""
         for at, (part, after, event) in enumerate(self.owner.cuts):
             if part in self.path and body:
                 del self.owner.cuts[at]
                 body, hold = body[:after], event
                 self.close_connection = True
                 break
-        self.request_note.sent = len(body)
+        # Noted first: who reads the head alone may look before the body is on its way.
+        self.request_note.status, self.request_note.sent = status, len(body)
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
         self.wfile.write(body)
         if hold:
             self.wfile.flush()
