@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lora_ledger.sandbox import confine, landlock, mounts, probes, proof, seccomp
-from lora_ledger.sandbox.client import Problem, Sandbox, SandboxError, judge_all
+from lora_ledger.sandbox.client import Problem, Sandbox, SandboxError
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 DENY, NOSYS = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
@@ -264,7 +264,8 @@ def test_the_environment_has_no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     wrong = Problem("", "def f():\n    return 2\n", ADD.tests, "f", context="")
-    assert [v.reason for v in judge_all([ADD, wrong], level=0)] == ["passed", "wrong"]
+    with Sandbox(1, 0) as one:
+        assert [v.reason for v in one.judge_all([ADD, wrong])] == ["passed", "wrong"]
 
 
 def test_the_sandbox_needs_no_package() -> None:

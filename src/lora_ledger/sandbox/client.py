@@ -2,8 +2,8 @@
 
 In: problems, each a prompt with a completion and the benchmark's own tests, and the least level of
 confinement that is accepted. Out: a verdict for each, and a report of the confinement that held.
-Equal problems are judged once. Nothing here runs a completion, or a test: judges do, in processes
-of their own, and workers of theirs (`trial`, `worker`). Standard library only.
+Equal problems are judged once. Nothing here runs a completion or a test: judges run the tests and
+their workers the completions, in processes of their own (`judge`, `worker`). Standard library only.
 
     with Sandbox(jobs=2, level=3) as sandbox:
         verdicts = sandbox.judge_all(problems)
@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from . import confine
 from .confine import Limits
-from .pool import Folder, Judge, readable
+from .pool import Folder, JudgeProcess, readable
 
 Reason = Literal[
     "passed", "wrong", "exception", "timeout", "memory", "non_literal", "protocol", "refused"
@@ -106,7 +106,7 @@ class Sandbox:
         self.jobs, self.least = max(1, jobs), level
         self.limits = limits or Limits()
         self._without = _without
-        self._judges: list[Judge] = []
+        self._judges: list[JudgeProcess] = []
 
     def __enter__(self) -> Sandbox:
         self._folder = Folder()
@@ -119,11 +119,11 @@ class Sandbox:
                 "without": sorted(self._without),
                 "limits": self.limits.as_dict(),
             }
-            self._judges.append(Judge(self._settings))
+            self._judges.append(JudgeProcess(self._settings))
             self.confinement = self._probe(self._judges[0])
             if self.confinement.level < self.least:
                 raise SandboxError(lacking(self.confinement, self.least))
-            self._judges += [Judge(self._settings) for _ in range(self.jobs - 1)]
+            self._judges += [JudgeProcess(self._settings) for _ in range(self.jobs - 1)]
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -151,7 +151,7 @@ class Sandbox:
         lock = threading.Lock()
         failures: list[BaseException] = []
 
-        def serve(one: Judge) -> None:
+        def serve(one: JudgeProcess) -> None:
             taken: list[Problem] = []
 
             def messages() -> Iterator[dict[str, Any]]:
@@ -187,7 +187,7 @@ class Sandbox:
         """Files that anyone but a worker may read, for cheats to try: text → path."""
         return {text: str(self._folder.plant(text)) for text in texts}
 
-    def _probe(self, one: Judge) -> Confinement:
+    def _probe(self, one: JudgeProcess) -> Confinement:
         """Try every layer from inside, as generated code would."""
         tests = (
             "import json\ndef check(candidate):\n"

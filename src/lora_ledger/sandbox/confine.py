@@ -147,7 +147,7 @@ def seal(cpu_seconds: int, layers: Mapping[str, str]) -> None:
     if layers["seccomp"] == "on":
         seccomp.install(os.getpid())
     elif layers["Landlock"].startswith("on"):
-        # The filter forbids all signals; without it this keeps those to the parent in.
+        # The filter forbids all signals; without it this keeps those to the fork server in.
         landlock.isolate()
 
 

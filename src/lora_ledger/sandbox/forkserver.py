@@ -1,4 +1,4 @@
-"""The judge's hold on workers: starts the process that forks them, talks to one at a time, ends it.
+"""The judge's handles on its fork server and on the workers that it forks: start, ask, end.
 
 In: settings, and framed messages. Out: framed answers, TimeoutError, or `Gone` with the cause. A
 worker's time is what it computes plus what it sleeps; the time it waits for a processor that others
@@ -66,7 +66,7 @@ def environment() -> dict[str, str]:
 
 
 class ForkServer:
-    """The process that forks workers; started anew when it is lost."""
+    """A handle on the process that forks workers (`worker.fork_server`), started anew when lost."""
 
     def __init__(self, settings: dict[str, Any], limits: Limits) -> None:
         self.settings, self.limits = settings, limits
@@ -80,7 +80,7 @@ class ForkServer:
         self.stop()
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            command("lora_ledger.sandbox.worker", "parent", str(theirs.fileno())),
+            command("lora_ledger.sandbox.worker", "fork_server", str(theirs.fileno())),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # Closed by it once it is confined.
@@ -97,7 +97,7 @@ class ForkServer:
         while not line.endswith(b"\n"):
             part = self.control.recv(65536)
             if not part:
-                raise OSError(f"the process that forks workers ended with {self.process.wait()}")
+                raise OSError(f"the fork server ended with {self.process.wait()}")
             line += part
         found: dict[str, str] = json.loads(line)
         return found
@@ -150,7 +150,7 @@ class ForkServer:
 
 
 class Worker:
-    """One confined process with the two pipes that only it and the judge hold.
+    """A handle on one confined process, with the two pipes that only it and the judge hold.
 
     `alone` is one that was forked for one problem, and no spare; `instead` the number of a worker
     that ends before this one begins.
@@ -209,7 +209,7 @@ class Worker:
         """Why a worker that closed its end did so; `LOST` says nothing of what it ran."""
         usage = self.close()
         if self.lost:
-            return LOST, "the process that forks workers ended"
+            return LOST, "the fork server ended"
         # The kernel's limit counts whole ticks, of which a shared processor may give only a part;
         # what it reports afterwards is the time that was run.
         if usage.cpu >= 0.5 * self.limits.cpu_seconds and os.WIFSIGNALED(usage.status):
@@ -258,7 +258,7 @@ class Worker:
         while len(data) < USAGE.size:
             part = self.forkserver.control.recv(USAGE.size - len(data))
             if not part:
-                raise OSError("the process that forks workers is gone")
+                raise OSError("the fork server is gone")
             data += part
         status, user, system, peak = USAGE.unpack(data)
         return Usage(status, user + system, peak)

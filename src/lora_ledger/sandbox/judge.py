@@ -37,7 +37,7 @@ class Stop(BaseException):
 
 
 class Session:
-    """One problem on trial: the worker, and what has become of it."""
+    """One problem while it is judged: its worker, and what has become of it."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker

@@ -51,7 +51,7 @@ def plan(tests: str, entry_point: str = "") -> Plan:
     if entry_point:
         functions.add(entry_point)
     elif not functions:
-        # `assert sum(10, 15) == 6`: the function on trial bears the name of a built-in one.
+        # `assert sum(10, 15) == 6`: the generated function bears the name of a built-in one.
         functions = {_first_called(statements[0])}
     # Setup's objects and the completion's classes: names that stand where an argument would.
     elsewhere = {name for name in unknown if name not in functions}

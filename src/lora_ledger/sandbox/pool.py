@@ -73,8 +73,8 @@ class Folder:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-class Judge:
-    """One judge process with its own parent of workers."""
+class JudgeProcess:
+    """A handle on one judge process, which has a fork server and workers of its own."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = _message(settings)
@@ -142,7 +142,7 @@ class Judge:
     ) -> Iterator[dict[str, Any]]:
         """The verdicts, in order: `timeout` for a judge that is late, `protocol` for two that end.
 
-        One problem waits in the pipe while another is on trial.
+        One problem waits in the pipe while another is judged.
         """
         sent: deque[bytes] = deque()
         held: bytes | None = None

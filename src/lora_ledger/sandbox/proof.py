@@ -2,12 +2,12 @@
 
 In: the problems of a benchmark with their own solutions. Out: three counts, and the names of what
 ended otherwise. It is run with every score, and its result stands in the record. A cheat is a text
-in `cheats/`: a module that defines `cheat`, which takes the place of the function on trial. `ENTRY`
-is that function's name, `PLANTED` the path of a file that holds a right program. What a cheat
-returns is right for no problem, but where it got past a layer it calls `solved`, the right one,
-so that an escape shows as a pass. A first line that begins with `slow:` has it tried once only;
-`Landlock:` and `seccomp:` say which layer stops it. Without that layer it is not tried, since it
-would do to the machine what it is meant to be kept from.
+in `cheats/`: a module that defines `cheat`, which takes the place of the generated function.
+`ENTRY` is that function's name, `PLANTED` the path of a file that holds a right program. What a
+cheat returns is right for no problem, but where it got past a layer it calls `solved`, the right
+one, so that an escape shows as a pass. A first line that begins with `slow:` has it tried once
+only; `Landlock:` and `seccomp:` say which layer stops it. Without that layer it is not tried, since
+it would do to the machine what it is meant to be kept from.
 """
 
 from __future__ import annotations

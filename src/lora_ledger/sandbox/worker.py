@@ -1,4 +1,4 @@
-"""The side of the wire that generated code lives on: a parent that forks, and the worker it forks.
+"""Generated code's side of the wire: a fork server, and the workers that it forks.
 
 In: on a socket, orders of the judge; on a pipe of its own for each worker, the program, then calls
 with their arguments. Out: on a second pipe, returned values or the name of what was raised. Neither
@@ -43,7 +43,7 @@ CONTROL = 9
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-def parent() -> None:
+def fork_server() -> None:
     """Confine this process, then fork workers by order until the judge is gone."""
     control = socket.socket(fileno=int(sys.argv[1]))
     with control.makefile("rb") as lines:

@@ -1,0 +1,149 @@
+"""Verdicts and their reasons: each a real judge and a real worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lora_ledger.sandbox.client import Verdict
+
+Run = Callable[..., Verdict]
+ADD = "def f(x):\n    return x + 1\n"
+IMPORTS = "import collections, decimal, fractions, math\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "reason"),
+    [
+        (ADD, "assert candidate(1) == 2", "passed"),
+        (ADD, "assert candidate(1) == 3", "wrong"),
+        (ADD, "assert candidate(x=1) == 2", "passed"),
+        (ADD, "assert f(1) == 2 and candidate(1) == 2", "passed"),
+        (ADD, "candidate('a')", "exception"),
+        (ADD, "pass", "protocol"),
+        ("def g(x):\n    return x\n", "candidate(1)", "exception"),
+        ("def f(x:\n", "candidate(1)", "exception"),
+        ("f = 3", "candidate(1)", "exception"),
+        ("assert False", "candidate(1)", "exception"),
+        ("def f(x):\n    return None\n", "assert abs(candidate(1) - 1) < 1", "wrong"),
+        ("def f(x):\n    return object()\n", "candidate(1)", "non_literal"),
+        ("def f(x):\n    return f\n", "candidate(1)", "non_literal"),
+        ("import sys\ndef f(x):\n    sys.exit(0)\n", "candidate(1)", "exception"),
+        ("import os\ndef f(x):\n    os._exit(0)\n", "candidate(1)", "exception"),
+        ("def f(x):\n    raise AssertionError('mine')\n", "candidate(1)", "exception"),
+        ("def f(x):\n    return input()\n", "candidate(1)", "exception"),
+        ("def f(x):\n    while True:\n        pass\n", "candidate(1)", "timeout"),
+        ("while True:\n    pass\n", "candidate(1)", "timeout"),
+        ("import time\ndef f(x):\n    time.sleep(60)\n", "candidate(1)", "timeout"),
+        ("def f(x):\n    y = [0]\n    while True:\n        y += y\n", "candidate(1)", "memory"),
+        ("def f(x):\n    return open('a', 'w')\n", "candidate(1)", "refused"),
+        ("def f(x):\n    return open('/etc/passwd').read()\n", "candidate(1)", "refused"),
+        ("import socket\ndef f(x):\n    socket.socket()\n", "candidate(1)", "refused"),
+        ("import os\ndef f(x):\n    os.fork()\n", "candidate(1)", "refused"),
+        ("if __name__ == '__main__':\n    raise ValueError\n" + ADD, "candidate(1)", "passed"),
+        ("def check(c):\n    pass\n" + ADD, "assert candidate(1) == 9", "wrong"),
+        ("print('x' * 10**6)\n" + ADD, "assert candidate(1) == 2", "passed"),
+        (
+            ADD,
+            "try:\n    candidate('a')\nexcept TypeError:\n    pass\nelse:\n    assert 0",
+            "passed",
+        ),
+        (
+            "def f(x):\n    raise StopIteration\n",
+            "assert all(map(lambda x: candidate(x) == x, [1, 2]))",
+            "exception",
+        ),
+        ("def f(x):\n    return range(10**12)\n", "assert sum(candidate(1)) == 1", "non_literal"),
+        (ADD, "try:\n    candidate('a')\nexcept ValueError:\n    pass", "exception"),
+        (
+            "class Mine(KeyError):\n    pass\ndef f(x):\n    raise Mine(x)\n",
+            "try:\n    candidate('a')\nexcept KeyError:\n    pass",
+            "passed",
+        ),
+        (
+            "def f(x):\n    return object()\n",
+            "try:\n    candidate('a')\nexcept BaseException:\n    pass",
+            "non_literal",
+        ),
+    ],
+)  # fmt: skip
+def test_reasons(verdict: Run, code: str, body: str, reason: str) -> None:
+    found = verdict(code, body)
+    assert found.reason == reason, found
+
+
+@pytest.mark.parametrize(
+    ("value", "condition"),
+    [
+        ("1", "{} == True and {} == 1.0 and {} is not True"),
+        ("True", "{} == 1 and {} is True"),
+        ("[1, 2]", "{} != (1, 2) and {} == [1, 2]"),
+        ("(1, 2)", "{} != [1, 2] and {} == (1, 2)"),
+        ("collections.Counter('aab')", "{} == {{'a': 2, 'b': 1}}"),
+        ("collections.namedtuple('P', 'x y')(1, 2)", "{} == (1, 2)"),
+        ("collections.defaultdict(int, a=1)", "{} == {{'a': 1}}"),
+        ("dict().keys()", "{} == set()"),
+        ("-0.0", "math.copysign(1, {}) == -1"),
+        ("float('nan')", "{} != {}"),
+        ("float('inf')", "{} == math.inf"),
+        ("10**9000", "{} == 10**9000"),
+        ("'\\ud800\\u2028\\0\"é😀'", "{} == '\\ud800\\u2028\\0\"é😀'"),
+        ("range(3)", "{} == range(3) and {} != [0, 1, 2]"),
+        ("(i for i in range(3))", "list({}) == [0, 1, 2]"),
+        ("(i for i in range(3))", "{} != [0, 1, 2]"),
+        ("map(str, [1])", "list({}) == ['1']"),
+        ("fractions.Fraction(1, 2)", "{} == 0.5"),
+        ("decimal.Decimal('1.50')", "{} == decimal.Decimal('1.5')"),
+        ("{1: {(1, 2): {3}}}", "{} == {{1: {{(1, 2): {{3}}}}}}"),
+        ("[[[[[[]]]]]]", "{} == [[[[[[]]]]]]"),
+        ("None", "{} is None"),
+        ("b'\\0\\xff'", "{} == b'\\0\\xff'"),
+    ],
+)
+def test_values_compare_as_python_has_them(verdict: Run, value: str, condition: str) -> None:
+    code = f"{IMPORTS}def f(x):\n    return {value}\n"
+    asked = condition.replace("{{", "{").replace("}}", "}").replace("{}", "candidate(0)")
+    body = f"{IMPORTS}assert {asked}"
+    assert verdict(code, body).reason == "passed"
+
+
+def test_arguments_arrive_as_given_and_changes_to_them_stay_with_the_worker(verdict: Run) -> None:
+    code = "def f(x):\n    x.clear()\n    x.append(9)\n    return x\n"
+    body = "given = [1, 2]\nassert candidate(given) == [9]\nassert given == [1, 2]"
+    assert verdict(code, body).reason == "passed"
+    code = "def f(*a, **k):\n    return a, k\n"
+    body = "x = (1, [2.5, {'x': {3}}], None)\nassert candidate(*x, y='z') == (x, {'y': 'z'})"
+    assert verdict(code, body).reason == "passed"
+
+
+def test_functions_that_the_tests_compose(verdict: Run) -> None:
+    """The prompt's own encoder, whatever the completion made of it."""
+    context = "def encode(s):\n    return s[::-1]\ndef f(s):\n    '''decode'''\n"
+    code = "def encode(s):\n    return 'broken'\ndef f(s):\n    return s[::-1]\n"
+    body = "assert candidate(encode('abc')) == 'abc'\nassert f(f('ab')) == 'ab'"
+    assert verdict(code, body, context=context).reason == "passed"
+
+
+def test_state_lives_within_a_problem_and_not_beyond(verdict: Run) -> None:
+    code = "count = 0\ndef f():\n    global count\n    count += 1\n    return count\n"
+    for _ in range(2):
+        assert verdict(code, "assert candidate() == 1 and candidate() == 2").reason == "passed"
+
+
+def test_both_sides_are_seeded_and_hashes_are_fixed(verdict: Run) -> None:
+    import random
+
+    expected = random.Random(0).random()
+    body = f"import random\nassert random.random() == {expected!r} == candidate()"
+    code = "import random\ndef f():\n    return random.random()\n"
+    assert [verdict(code, body).reason for _ in range(2)] == ["passed"] * 2
+    code = "def f():\n    return list({'a', 'b', 'c', 'd', 'e'})\n"
+    # The judge, too, has the fixed seed, so a set of strings has one order everywhere.
+    body = "assert candidate() == list({'a', 'b', 'c', 'd', 'e'})"
+    assert verdict(code, body).reason == "passed"
+
+
+def test_an_error_message_that_cannot_be_written_is_no_crash(verdict: Run) -> None:
+    body = "{}[candidate()]"
+    assert verdict("def f():\n    return 10**100000\n", body).reason == "wrong"
