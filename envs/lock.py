@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TORCH_STEP = re.compile(r"^(nvidia|cuda|triton|torch==)")
-MODEL_ONLY = {"torch", "peft", "accelerate", "gguf", "transformers"}
+MODEL_ONLY = {"torch", "peft", "gguf", "transformers"}
 WORKFLOW_ONLY = {"snakemake"}
 HEADER = (
     "# Every package but torch (its own install step, see the Makefile), exact; by `make lock`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -65,6 +66,25 @@ def test_lock_has_every_direct_dependency_but_torch() -> None:
     names = {re.split(r"[=<>~]", w)[0] for w in wanted}
     assert names - set(LOCK) == {"torch"}
     assert not [name for name in LOCK if name.startswith(("nvidia-", "triton", "cuda-"))]
+
+
+# Without an import of ours: the command line, and what transformers reads GGUF with.
+TOOLS = {"snakemake", "gguf"}
+MODULES = {"huggingface-hub": "huggingface_hub", "lm-eval": "lm_eval", "pyyaml": "yaml"}
+
+
+def test_what_is_declared_is_imported() -> None:
+    """Transitive packages stand in the lock; what nothing of ours imports is no dependency."""
+    imported = set()
+    for path in Path("src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    declared = {re.split(r"[=<>~]", one)[0] for one in PROJECT["project"]["dependencies"]}
+    assert {MODULES.get(name, name) for name in declared - TOOLS} <= imported
+    assert declared >= TOOLS
 
 
 def test_stages_without_torch_import_none() -> None:
