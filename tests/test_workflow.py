@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import counts
 from lora_ledger.records.record import read_record
 from lora_ledger.study import cells
 from lora_ledger.study.file import load
@@ -112,7 +113,7 @@ def test_a_line_in_training_re_runs_training_and_what_follows(finished: Path) ->
     study = load("smoke")
     found = jobs(finished)
     path.write_text(before)
-    expected = cells.jobs(study)
+    expected = counts.jobs(study)
     assert found["train"] == expected["train"]
     assert found["tune"] == expected["tune"]
     assert found["retain"] >= expected["train"]
@@ -148,7 +149,7 @@ def test_a_mended_judge_scores_again(finished: Path) -> None:
     path.write_text(before + "\n_UNUSED = 1\n")
     found = jobs(finished)
     path.write_text(before)
-    assert found["score"] == cells.jobs(load("smoke"))["score"]
+    assert found["score"] == counts.jobs(load("smoke"))["score"]
     assert not {"train", "generate", "retain"} & set(found)
 
 

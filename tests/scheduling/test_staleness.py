@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import counts
 from lora_ledger.scheduling import staleness
 from lora_ledger.study import cells, sources
 from lora_ledger.study.file import load, parse
@@ -70,7 +71,7 @@ def test_diversity_is_counted_without_generating_again() -> None:
     before = staleness.science(load("smoke"), "generate", **names)
     off = changed("evaluation.generate.code.diversity", False)
     assert staleness.science(off, "generate", **names) == before
-    assert cells.jobs(off)["diversity"] == 0
+    assert counts.jobs(off)["diversity"] == 0
 
 
 def defaults() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import counts
 from lora_ledger.methods.lora import LoraMethod
 from lora_ledger.study import cells, rates, sources
 from lora_ledger.study.file import StudyError, load, parse
@@ -214,7 +215,7 @@ BASE_ONLY = {
 
 def test_a_study_without_settings_asks_the_base_everything() -> None:
     study = parse(yaml.safe_dump(BASE_ONLY))
-    counted = cells.jobs(study)
+    counted = counts.jobs(study)
     assert list(cells.scored(study)) == [("words", "base")]
     assert counted["train"] == counted["gate"] == counted["contaminate"] == 0
     assert cells.figures(study) == ["benchmarks"]
@@ -317,7 +318,7 @@ def test_a_mixture_is_checked_and_counts_as_its_parts() -> None:
 
 def test_two_of_each_axis_gives_the_jobs_counted_by_hand() -> None:
     study = parse(yaml.safe_dump(TWO_OF_EACH))
-    counted = cells.jobs(study)
+    counted = counts.jobs(study)
     assert counted["train"] == 2 * 2 * 2 * 2
     assert counted["tune"] == 2 * 2 * 2
     assert counted["select"] == 2 * 2
@@ -332,5 +333,5 @@ def test_a_method_at_another_rate_waits_for_that_selection() -> None:
     own = {**TWO_OF_EACH["methods"], "ten": {"kind": "lora", "rank": 2, "at": "10x full"}}
     study = parse(yaml.safe_dump({**TWO_OF_EACH, "methods": own}))
     assert rates.selection(study, "a", "ten") == ("a", "full")
-    assert cells.jobs(study)["tune"] == 8
-    assert cells.jobs(study)["train"] == 24
+    assert counts.jobs(study)["tune"] == 8
+    assert counts.jobs(study)["train"] == 24

@@ -16,7 +16,6 @@ from lora_ledger.data.tasks import TaskInfo, describe
 
 from .rates import all_tuned, written
 from .schema import Study
-from .sources import corpora
 
 BASE = "base"
 OTHER = "other"
@@ -192,27 +191,6 @@ def records(study: Study) -> list[str]:
         *(f"diversity/{r}/{label}" for r, label in runs if study.evaluation.generate[r].diversity),
         *(f"retain/{task}/{label}" for task in retained(study) for label in labels(study)),
     ]
-
-
-def jobs(study: Study) -> dict[str, int]:
-    """How many jobs each stage has."""
-    runs = list(scored(study))
-    grids = all_tuned(study)
-    return {
-        "fetch": 1 + len(corpora(study)) + len(study.others),
-        "contaminate": len(pairs(study)),
-        "gate": len(study.settings),
-        "prepare": len(study.settings),
-        "tune": sum(len(study.rates_of(*pair)) for pair in grids),
-        "select": len(grids),
-        "train": len(index(study).cells),
-        "generate": len(runs),
-        "score": len(runs),
-        "retain": len(labels(study)) * len(retained(study)),
-        "diversity": sum(study.evaluation.generate[run].diversity for run, _ in runs),
-        "tabulate": 1,
-        "figures": 1,
-    }
 
 
 def tokens(study: Study, label: str) -> TokenRoles:

@@ -1,0 +1,27 @@
+"""How many jobs a study has, counted without the paths that the workflow asks for."""
+
+from __future__ import annotations
+
+from lora_ledger.study import cells, rates, sources
+from lora_ledger.study.schema import Study
+
+
+def jobs(study: Study) -> dict[str, int]:
+    """How many jobs each stage has."""
+    runs = list(cells.scored(study))
+    grids = rates.all_tuned(study)
+    return {
+        "fetch": 1 + len(sources.corpora(study)) + len(study.others),
+        "contaminate": len(cells.pairs(study)),
+        "gate": len(study.settings),
+        "prepare": len(study.settings),
+        "tune": sum(len(study.rates_of(*pair)) for pair in grids),
+        "select": len(grids),
+        "train": len(cells.index(study).cells),
+        "generate": len(runs),
+        "score": len(runs),
+        "retain": len(cells.labels(study)) * len(cells.retained(study)),
+        "diversity": sum(study.evaluation.generate[run].diversity for run, _ in runs),
+        "tabulate": 1,
+        "figures": 1,
+    }
