@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lora_ledger.records.atomic import share
+
 LOCK = "alone.lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system says that has none."""
@@ -30,6 +32,7 @@ def folder(work: Path, step: int) -> Path:
 
 def complete(path: Path, fingerprint: str) -> None:
     """Declare a checkpoint whole: everything to the disk first, then the marker."""
+    share(path)
     for file in sorted(path.rglob("*")):
         _sync(file)
     _sync(path)

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lora_ledger.records.atomic import share
+
 
 class SourceError(Exception):
     """A source cannot be had, or its bytes are not the pinned ones. One message for a person."""
@@ -104,6 +106,7 @@ def store(path: Path, sha256: str) -> Path:
     """Move a verified file out of a scratch folder to its place in the cache."""
     target = cached_path(sha256, path.name)
     target.parent.mkdir(parents=True, exist_ok=True)
+    share(path)
     path.replace(target)
     return target
 
