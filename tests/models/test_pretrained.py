@@ -378,6 +378,7 @@ def test_real_model_counts_and_marks(smol) -> None:
     assert 0 < size - 4 * 134_515_008 < 100_000
 
 
+@pytest.mark.slow
 def test_real_tokenizer_gives_the_ids_of_an_independent_reader(smol) -> None:
     from transformers import AutoTokenizer
 
@@ -389,6 +390,7 @@ def test_real_tokenizer_gives_the_ids_of_an_independent_reader(smol) -> None:
         assert tokenizer.decode(row["ids"]) == row["text"]
 
 
+@pytest.mark.slow
 def test_fixture_notices_the_lost_digit_splitting(smol) -> None:
     from tokenizers import Tokenizer, pre_tokenizers
 

