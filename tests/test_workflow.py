@@ -108,8 +108,7 @@ def test_a_comment_in_training_re_runs_nothing(finished: Path) -> None:
 
 def test_a_line_in_training_re_runs_training_and_what_follows(finished: Path) -> None:
     path = finished / "src/lora_ledger/training/schedules.py"
-    before = path.read_text("utf-8")
-    path.write_text(before + "\n_UNUSED = 1\n")
+    before = edited(path, "\n    return ", "\n    _unused = 1\n    return ")
     study = load("smoke")
     found = jobs(finished)
     path.write_text(before)
