@@ -5,7 +5,6 @@ The workflow runs in a copy of the checkout, so that the copy's code and studies
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -150,30 +149,6 @@ def test_a_mended_judge_scores_again(finished: Path) -> None:
     path.write_text(before)
     assert found["score"] == counts.jobs(load("smoke"))["score"]
     assert not {"train", "generate", "retain"} & set(found)
-
-
-def test_a_widened_grid_trains_no_cell_whose_rate_stayed(finished: Path) -> None:
-    path = finished / "config/smoke.yaml"
-    grids = "learning_rates: {full: [1.0e-3, 3.0e-3], lora-r2: [3.0e-3, 1.0e-2]}"
-    # At rates that learn nothing the selection cannot move.
-    wider = "{full: [1.0e-3, 3.0e-3, 1.0e-9], lora-r2: [3.0e-3, 1.0e-2, 1.0e-9]}"
-    before = edited(path, grids, f"learning_rates: {wider}")
-    trained = finished / "results/smoke/train/code-cpt/full/tokens/s1/record.json"
-    weights = trained.stat().st_mtime_ns
-    assert jobs(finished) == {"tune": 2, "select": 2, "tabulate": 1, "figures": 1}
-    snakemake(finished)
-    assert trained.stat().st_mtime_ns == weights
-    assert jobs(finished) == {}
-    # A selection that moved: the cell that follows it is trained at the new rate.
-    chosen = finished / "results/smoke/select/code-cpt/full.json"
-    text = chosen.read_text("utf-8")
-    rate = json.loads(text)["science"]["results"]["learning_rate"]
-    chosen.write_text(text.replace(f'"learning_rate": {rate}', '"learning_rate": 0.5'))
-    found = jobs(finished)
-    chosen.write_text(text)
-    assert found["train"] == 2, "full, and the method whose rate is ten times its"
-    path.write_text(before)
-    snakemake(finished)
 
 
 def test_a_new_catalogue_entry_re_runs_nothing(finished: Path) -> None:

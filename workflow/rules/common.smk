@@ -59,10 +59,8 @@ def seed_flag(wildcards):
 
 def selected(wildcards):
     """The selection that decides the cell's rate; nothing where the study gives the rate."""
-    # Its age does not count: what counts is the rate, which `training_digest` reads. A grid that
-    # was widened trains nothing whose rate stayed; where it moved, the next run trains.
     chosen = rates.selection(STUDY, wildcards.setting, wildcards.method)
-    return ancient(f"{OUT}/select/{chosen[0]}/{chosen[1]}.json") if chosen else []
+    return f"{OUT}/select/{chosen[0]}/{chosen[1]}.json" if chosen else []
 
 
 def task_data(wildcards):
