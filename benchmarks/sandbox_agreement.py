@@ -24,9 +24,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lora_ledger.sandbox.__main__ import human_eval
 from sandbox_container import LIMIT, Answer, Container
 
+from lora_ledger.cli.sandbox import human_eval
 from lora_ledger.data.tasks.scoring import read_generations
 from lora_ledger.sandbox.client import Problem, Sandbox, Verdict
 from lora_ledger.sandbox.proof import PATIENT, Proof, prove, require

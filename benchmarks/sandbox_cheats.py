@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sandbox_container import Container
 
+from lora_ledger.cli.sandbox import human_eval
 from lora_ledger.sandbox import proof
-from lora_ledger.sandbox.__main__ import human_eval
 from lora_ledger.sandbox.client import Problem, Sandbox
 
 KINDS = {

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sandbox_mutants import mutants
 
-from lora_ledger.sandbox.__main__ import human_eval
+from lora_ledger.cli.sandbox import human_eval
 from lora_ledger.sandbox.client import Problem, Sandbox, Verdict
 
 ANSWER = """    pass

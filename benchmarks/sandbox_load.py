@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sandbox_mutants import mutants
 
-from lora_ledger.sandbox.__main__ import human_eval
+from lora_ledger.cli.sandbox import human_eval
 from lora_ledger.sandbox.client import Problem, Sandbox, Verdict
 from lora_ledger.sandbox.confine import Limits
 
