@@ -135,13 +135,57 @@ def test_both_sides_are_seeded_and_hashes_are_fixed(verdict: Run) -> None:
     import random
 
     expected = random.Random(0).random()
-    body = f"import random\nassert random.random() == {expected!r} == candidate()"
+    body = f"assert candidate() == {expected!r}"
     code = "import random\ndef f():\n    return random.random()\n"
     assert [verdict(code, body).reason for _ in range(2)] == ["passed"] * 2
+    # The judge has one number for one program and its tests, and each time the same.
+    code = "def f():\n    return 1\n"
+    body = "import random\nassert 0, (random.random(), candidate())"
+    found = [verdict(code + "#" * n, body).detail for n in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
     code = "def f():\n    return list({'a', 'b', 'c', 'd', 'e'})\n"
     # The judge, too, has the fixed seed, so a set of strings has one order everywhere.
     body = "assert candidate() == list({'a', 'b', 'c', 'd', 'e'})"
     assert verdict(code, body).reason == "passed"
+
+
+@pytest.mark.parametrize("seed", ["None", "0", "random.seed(0)", "random.seed('')"])
+def test_the_random_inputs_of_tests_cannot_be_foretold(verdict: Run, seed: str) -> None:
+    code = f"import random\ndef f(seen):\n    {seed}\n    return random.random() == seen\n"
+    body = "import random\nassert candidate(random.random())"
+    assert verdict(code, body).reason == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def f(x: List[int]) -> Nope:\n    return 1\n", "exception"),
+        ("def f(x):\n    def g(y: Nope): pass\n    return 1\n", "exception"),
+        ("class A:\n    x: Nope = 1\ndef f(x):\n    return 1\n", "exception"),
+        ("y: Nope = 1\ndef f(x):\n    return 1\n", "exception"),
+        ("def f(x: int):\n    return f.__annotations__['x'] is int\n", "passed"),
+        (
+            "from __future__ import annotations\ndef f(x: Nope):\n"
+            "    return f.__annotations__ == {'x': 'Nope'}\n",
+            "passed",
+        ),
+        ("def f(x):\n    return eval('lambda y: 1')(x) == 1\n", "passed"),
+        ("def f(x):\n    help, copyright, credits, license, quit\n    return 1\n", "passed"),
+        ("def f(x):\n    try:\n        exit(3)\n    except SystemExit:\n        return 1\n",
+         "passed"),
+        ("if 0:\n    exit()\ndef f(x):\n    return callable(exit)\n", "passed"),
+        ("def f(x):\n    exit()\n", "exception"),
+        ("import urllib\ndef f(x):\n    return bool(urllib.parse.quote('a'))\n", "exception"),
+        ("import urllib.parse\ndef f(x):\n    return urllib.parse.quote(' ') == '%20'\n",
+         "passed"),
+        ("import pathlib\ndef f(x):\n    return pathlib.Path('a/b').name == 'b'\n", "passed"),
+        ("import __main__\ndef f(x):\n    return not hasattr(__main__, 'm')\n", "passed"),
+        ("def f(x):\n    return wire\n", "exception"),
+        ("def f(x):\n    return sys.argv\n", "exception"),
+    ],
+)  # fmt: skip
+def test_a_program_finds_what_a_fresh_interpreter_has(verdict: Run, code: str, reason: str) -> None:
+    assert verdict(code, "assert candidate(1)").reason == reason
 
 
 def test_an_error_message_that_cannot_be_written_is_no_crash(verdict: Run) -> None:

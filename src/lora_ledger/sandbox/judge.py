@@ -123,7 +123,7 @@ class Proxy:
 
 @lru_cache(maxsize=4096)
 def _compiled(source: str, name: str) -> CodeType:
-    return compile(source, name, "exec")
+    return compile(source, name, "exec", dont_inherit=True)
 
 
 def _human_eval(problem: dict[str, Any], session: Session) -> None:
@@ -180,7 +180,8 @@ def judge(problem: dict[str, Any], forkserver: ForkServer) -> dict[str, Any]:
 
 
 def _settle(problem: dict[str, Any], session: Session) -> Stop:
-    random.seed(0)
+    # Not the workers' seed, and none that a program can name: it would foretell the tests' inputs.
+    random.seed("\0".join(problem[key] for key in ("tests", "prompt", "completion")))
     loaded = False
     try:
         _timer(session.worker.limits.tests_seconds)

@@ -63,7 +63,7 @@ def plan(tests: str, entry_point: str = "") -> Plan:
     return Plan(
         tuple(sorted(functions)),
         modules,
-        tuple(compile(code, "<asserts>", "exec") for code in codes),
+        tuple(compile(code, "<asserts>", "exec", dont_inherit=True) for code in codes),
     )
 
 

@@ -26,6 +26,7 @@ import signal
 import socket
 import struct
 import sys
+from types import CodeType
 from typing import Any
 
 from . import confine, wire
@@ -51,6 +52,7 @@ def fork_server() -> None:
     limits = confine.Limits(**order["limits"])
     for name in USUAL:
         importlib.import_module(name)
+    _as_fresh()
     os.chdir(order["folder"])
     layers = confine.enclose(
         limits, order["readable"], order["listed"], frozenset(order["without"])
@@ -85,6 +87,36 @@ def fork_server() -> None:
             os.close(handles[1])
     for child in children.values():
         _end(child)
+
+
+def _as_fresh() -> None:
+    """Leave what a program finds as an interpreter has it that was started for the program alone.
+
+    -S keeps `exit` and its kin out; submodules that are loaded for this package's own use would be
+    attributes of packages that the program did not import them from; `-c` left names in `__main__`.
+    """
+    _sitebuiltins: Any = importlib.import_module("_sitebuiltins")
+    folder = os.__file__.rpartition(os.sep)[0]
+    for name, value in {
+        "quit": _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)"),
+        "exit": _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)"),
+        "copyright": _sitebuiltins._Printer("copyright", sys.copyright),
+        "credits": _sitebuiltins._Printer("credits", "See www.python.org for more information."),
+        "license": _sitebuiltins._Printer(
+            "license", "See https://www.python.org/psf/license/", ["LICENSE.txt"], [folder]
+        ),
+        "help": _sitebuiltins._Helper(),
+    }.items():
+        setattr(builtins, name, value)
+    for name in ("pathlib", "urllib.parse", "urllib"):
+        sys.modules.pop(name, None)
+    for name in ("m", "sys"):
+        vars(sys.modules["__main__"]).pop(name, None)
+
+
+def _compiled(source: str, mode: str) -> CodeType:
+    # Else this module's own `from __future__` would be the program's.
+    return compile(source, "<completion>", mode, dont_inherit=True)
 
 
 def _fork(cpu_seconds: int, layers: dict[str, str]) -> int:
@@ -122,10 +154,10 @@ def serve(source: int, sink: int) -> None:
         try:
             # As in the published HumanEval runner, `__name__` is not "__main__".
             if kind == "load":
-                exec(compile(given, "<completion>", "exec"), namespace)
+                exec(_compiled(given, "exec"), namespace)
                 value = None
             elif kind == "evaluate":
-                value = eval(compile(given, "<call>", "eval"), namespace)
+                value = eval(_compiled(given, "eval"), namespace)
             else:
                 name, positional, named = given
                 if name not in namespace:
