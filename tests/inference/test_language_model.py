@@ -301,3 +301,10 @@ def test_a_begin_token_stands_where_lm_evals_own_back_end_puts_it(
         assert a == pytest.approx(b, abs=1e-4)
     assert abs(without[0][0] - mine[0][0]) > 1e-3
     assert lm.tok_encode("x") == peer.tok_encode("x")
+
+
+def test_completions_as_long_as_the_window_are_refused(parts: tuple[Any, Any]) -> None:
+    lm = build(parts, max_length=64)
+    request = Instance("generate_until", {}, ("a b c", {"until": [], "max_gen_toks": 64}), 0)
+    with pytest.raises(ValueError, match="max_gen_toks: found 64, expected below 64"):
+        lm.complete([request])

@@ -69,6 +69,26 @@ BAD = {
         "full: [1.0e-3, 3.0e-3, 1.0e-2]",
         ["settings.code-cpt.learning_rates", "equal width"],
     ),
+    "blocks longer than the model's window": (
+        "sequence_length: 192",
+        "sequence_length: 4096",
+        ["sequence_length: found 4096", "2048 at most"],
+    ),
+    "a text in windows longer than the model's": (
+        "kilobytes: 2, sequence_length: 64",
+        "kilobytes: 2, sequence_length: 2049",
+        ["evaluation.texts.general.sequence_length", "2048 at most"],
+    ),
+    "completions that leave no room for a prompt": (
+        "limit: 8, max_gen_toks: 16",
+        "limit: 8, max_gen_toks: 2048",
+        ["evaluation.generate.words.max_gen_toks", "2047 at most"],
+    ),
+    "more examples than the window has tokens": (
+        "limit: 8, max_gen_toks: 16",
+        "limit: 8, max_gen_toks: 2000, num_fewshot: 60",
+        ["evaluation.generate.words.num_fewshot", "47 at most"],
+    ),
     "a key that stands twice": (
         "tuning_seed: 1000",
         "tuning_seed: 1000\ntuning_seed: 1001",

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.common.startup import loading
 from lora_ledger.study.evaluation import TaskRun
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from .language_model import LedgerModel
 
+CUT_ALLOWED = 0.2
+"""Share of the prompts whose solved examples may be cut."""
 Rows = list[dict[str, Any]]
 
 
@@ -52,6 +55,7 @@ def complete(
         batch_size=run.batch_size, seed=seed, ends=("separator", "end_of_response")
     )
     chosen = task.chosen(run.limit)
+    cut = _cut(task, chosen, run, lm)
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
     references = [task.documents[i]["response"] for i in chosen]
     reference_ids = [lm.tok_encode(one, add_special_tokens=False) for one in references]
@@ -79,7 +83,8 @@ def complete(
         **subject.resolved,
     }
     results = {
-        **_asked(task, chosen, run, lm),
+        **_asked(task, chosen, run),
+        "cut_prompts": cut,
         "generated_tokens": tokens,
         "companion": {
             "nats": [-value for value in nats[:: run.samples]],
@@ -97,18 +102,38 @@ def complete(
     return rows, settings, results, times
 
 
-def _asked(task: Loaded, chosen: Sequence[int], run: TaskRun, lm: LedgerModel) -> dict[str, Any]:
+def _cut(task: Loaded, chosen: Sequence[int], run: TaskRun, lm: LedgerModel) -> int:
+    """How many prompts lose their beginning, which lm-eval cuts where the completion needs room.
+
+    Raises KeyProblem where nothing is left for a prompt, or where more than CUT_ALLOWED of the
+    prompts would lose solved examples.
+    """
+    room = lm.max_length - run.max_gen_toks
+    if room < 1:
+        raise KeyProblem(
+            "max_gen_toks", run.max_gen_toks, f"below {lm.max_length}, the model's window"
+        )
+    lengths = [len(lm.tok_encode(task.instances[i][0].args[0])) for i in chosen]
+    cut = sum(length > room for length in lengths)
+    if task.task.config.num_fewshot and cut > CUT_ALLOWED * len(lengths):
+        raise KeyProblem(
+            "num_fewshot",
+            task.task.config.num_fewshot,
+            f"fewer: {cut} of {len(lengths)} prompts have more than the {room} tokens that a "
+            f"window of {lm.max_length} leaves beside max_gen_toks, the longest {max(lengths)}",
+        )
+    return cut
+
+
+def _asked(task: Loaded, chosen: Sequence[int], run: TaskRun) -> dict[str, Any]:
     """Which problems were asked, and in which words."""
     from lora_ledger.data.tasks.loading import prompts_digest
 
     prompts = [task.instances[i][0].args[0] for i in chosen]
-    # lm-eval has it so: a prompt that leaves no room for the completion loses its beginning.
-    room = lm.max_length - run.max_gen_toks
     return {
         "problems": chosen,
         "ids": [task.documents[i]["id"] for i in chosen],
         "groups": [task.documents[i]["group"] for i in chosen],
         "samples": run.samples,
         "prompts_sha256": prompts_digest(prompts),
-        "cut_prompts": sum(len(lm.tok_encode(prompt)) > room for prompt in prompts),
     }

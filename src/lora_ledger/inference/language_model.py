@@ -182,7 +182,12 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         context, settings = request.args
         settings = normalize_gen_kwargs(settings)
         length = settings["max_gen_toks"]
-        room = max(1, self.max_length - length)
+        room = self.max_length - length
+        if room < 1:
+            raise ValueError(
+                f"max_gen_toks: found {length}, expected below {self.max_length}, the model's "
+                "window"
+            )
         context_ids = self.tok_encode(context) or [self._prefix_id]
         draws = [
             uniforms(self.seed, str(request.task_name), int(request.doc_id or 0), j, length)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         _check_resolved(study)
         _check_descent(study)
         _check_methods(study)
+        _check_window(study)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))
         raise StudyError(f"{where} cannot be run:\n{lines}") from error
@@ -261,11 +263,60 @@ def _check_methods(study: Study) -> None:
             )
 
 
+def _check_window(study: Study) -> None:
+    """Nothing that is trained or asked is longer than the positions that the model has.
+
+    A model whose config.json is not known yet is checked once it is loaded.
+    """
+    window = _window(model_config(study.model_entry()))
+    for name, setting in study.settings.items():
+        _fits(f"settings.{name}.sequence_length", setting.sequence_length, window)
+    for name, text in study.evaluation.texts.items():
+        _fits(f"evaluation.texts.{name}.sequence_length", text.sequence_length, window)
+    for name, run in study.evaluation.generate.items():
+        own = [
+            _window(_folder_config(Path(other.source.path)))
+            for other in study.others.values()
+            if isinstance(other.source, LocalSource)
+            and (other.tasks is None or name in other.tasks)
+        ]
+        for one in [window, *own]:
+            _fits(f"evaluation.generate.{name}.max_gen_toks", run.max_gen_toks, one, left=1)
+            # An example has a token at least; how many the prompts have shows at their run.
+            shots = describe(run.task, run.corpus).shots(run.num_fewshot)
+            room = one and one - run.max_gen_toks
+            _fits(f"evaluation.generate.{name}.num_fewshot", shots, room, left=1)
+    for name, asked in study.evaluation.likelihood.items():
+        shots = describe(asked.task, asked.corpus).shots(asked.num_fewshot)
+        _fits(f"evaluation.likelihood.{name}.num_fewshot", shots, window, left=1)
+
+
+def _window(config: Mapping[str, Any]) -> int | None:
+    """The positions that a config.json gives, or None where it does not say."""
+    found = config.get("max_position_embeddings")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _fits(key: str, found: int, window: int | None, left: int = 0) -> None:
+    if window is not None and found > window - left:
+        raise KeyProblem(
+            key,
+            found,
+            f"{max(0, window - left)} at most, what the model's max_position_embeddings leave",
+        )
+
+
 def model_config(entry: ModelEntry) -> dict[str, Any]:
     """config.json of a local folder, or what the catalogue says of it."""
     if entry.format == "folder" and isinstance(entry.source, LocalSource):
-        path = Path(entry.source.path).expanduser() / "config.json"
-        if not path.is_file():
+        found = _folder_config(Path(entry.source.path))
+        if not found:
             raise KeyProblem("source.path", entry.source.path, "a model folder with config.json")
-        return dict(json.loads(path.read_text("utf-8")))
+        return found
     return dict(entry.config)
+
+
+def _folder_config(folder: Path) -> dict[str, Any]:
+    """config.json of a folder; empty where it has none, as an adapter's."""
+    path = folder.expanduser() / "config.json"
+    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.common.startup import loading
 from lora_ledger.compute.cuda import liger
 from lora_ledger.compute.device import resolve
@@ -104,6 +105,13 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
     )
     config = json.loads((job.model / "config.json").read_text("utf-8"))
+    window = config.get("max_position_embeddings", setting.sequence_length)
+    if setting.sequence_length > window:
+        raise KeyProblem(
+            f"settings.{job.setting}.sequence_length",
+            setting.sequence_length,
+            f"{window} at most, the model's max_position_embeddings",
+        )
     with loading():
         model = AutoModelForCausalLM.from_pretrained(
             job.model, dtype=torch.float32, attn_implementation="sdpa"
