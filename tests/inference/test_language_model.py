@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 from lm_eval.api.instance import Instance
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from lora_ledger.inference.backends.fast import FastModel
 from lora_ledger.inference.weights import load_tokenizer, load_weights
@@ -308,3 +311,27 @@ def test_completions_as_long_as_the_window_are_refused(parts: tuple[Any, Any]) -
     request = Instance("generate_until", {}, ("a b c", {"until": [], "max_gen_toks": 64}), 0)
     with pytest.raises(ValueError, match="max_gen_toks: found 64, expected below 64"):
         lm.complete([request])
+
+
+def _crossing() -> Any:
+    """A tokenizer whose token `ab` takes a whole continuation into the context's last token."""
+    backend = Tokenizer(BPE({"a": 0, "b": 1, "ab": 2, " ": 3, "c": 4}, [("a", "b")]))
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+@pytest.mark.parametrize(
+    ("context", "continuation", "ids"),
+    [("ca", "b", [1]), ("a", "b", [1]), ("ca", "bc", [4]), ("ca ", "b", [3, 1])],
+)
+def test_no_continuation_is_without_a_token(
+    parts: tuple[Any, Any], context: str, continuation: str, ids: list[int]
+) -> None:
+    lm = build((parts[0], _crossing()))
+    assert lm.encode(context, continuation)[1] == ids
+    ((nats, _),) = lm.loglikelihood([pair(context, continuation)])
+    assert nats < 0
+
+
+def test_an_empty_continuation_is_refused(parts: tuple[Any, Any]) -> None:
+    with pytest.raises(ValueError, match="continuation '' without a token"):
+        build(parts).loglikelihood([pair("a context", "")])

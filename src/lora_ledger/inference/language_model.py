@@ -78,9 +78,24 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
             return ids[:1], ids[1:]
         return [self._prefix_id], ids
 
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """As lm-eval has it, but where a token crosses from context into continuation and leaves
+        it none: it would cost nothing and always be chosen, so it is encoded alone."""
+        before, ids = super()._encode_pair(context, continuation)
+        if not ids:
+            blanks = context[len(context.rstrip()) :]
+            ids = self.tok_encode(blanks + continuation, add_special_tokens=False)
+        return before, ids
+
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
+        for (context, continuation), _encoded, ids in requests:
+            if not ids:
+                raise ValueError(
+                    f"found the continuation {continuation!r} without a token after "
+                    f"{context[-40:]!r}, expected one or more; correct the task's file or its rows"
+                )
         return self.score([(context, ids) for _, context, ids in requests])
 
     def score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
