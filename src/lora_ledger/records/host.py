@@ -17,6 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lora_ledger.common.surroundings import remaining
+
 CPUINFO = Path("/proc/cpuinfo")
 TELLING = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "sve", "bf16", "asimd")
 """Instruction sets by which arithmetic differs between processors, in the kernel's words."""
@@ -48,6 +50,7 @@ def environment() -> dict[str, Any]:
         "process_seconds": round(time.process_time(), 2),
         "peak_memory_bytes": peak_memory_bytes(),
         "versions": _versions(),
+        "environment": remaining(os.environ),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 

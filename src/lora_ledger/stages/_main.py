@@ -7,11 +7,13 @@ one line on standard error that says what is wrong. A traceback is a fault of th
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_ledger.common.surroundings import clear
 from lora_ledger.data.sources.cache import SourceError
 from lora_ledger.scheduling.stage import Stage
 
@@ -44,6 +46,13 @@ def run(
     for name, settings in flags:
         parser.add_argument(name, **settings)
     args = parser.parse_args(argv)
+    cleared = clear(os.environ)
+    if cleared:
+        print(
+            f"{stage.name}: {', '.join(cleared)} taken out of the environment, as the study "
+            "decides how it is computed",
+            file=sys.stderr,
+        )
     caught: tuple[type[Exception], ...] = (*EXPECTED, *([expected] if expected else []))
     try:
         said = work(args)
