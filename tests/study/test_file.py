@@ -89,6 +89,16 @@ BAD = {
         "limit: 8, max_gen_toks: 2000, num_fewshot: 60",
         ["evaluation.generate.words.num_fewshot", "47 at most"],
     ),
+    "a seed that no generator takes": (
+        "tuning_seed: 1000",
+        "tuning_seed: 4294967296",
+        ["tuning_seed: found 4294967296", "at most 4294967295"],
+    ),
+    "a method that looks like a flag": (
+        "lora-r2: {kind: lora",
+        "-r2: {kind: lora",
+        ["methods.-r2", "text of the form"],
+    ),
     "a key that stands twice": (
         "tuning_seed: 1000",
         "tuning_seed: 1000\ntuning_seed: 1001",

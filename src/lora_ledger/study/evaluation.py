@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 from lora_ledger.catalogue import Frozen
 from lora_ledger.common.errors import KeyProblem, require
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
 class TaskRun(Frozen):

@@ -31,6 +31,8 @@ from .regimes import REGIMES, UNITS, RegimeName
 RESERVED_NAMES = ("pinned", "published", "running")
 RESERVED_SETTINGS = ("base", "other", "derived", "trunk", "sequence", "random")
 """First parts of what else is evaluated like a cell."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What numpy takes for one."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -194,8 +196,8 @@ class Study(Frozen):
     title: str
     model: Name
     compute: Compute = Compute()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-    tuning_seed: Annotated[int, Field(ge=0)] = 1000
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    tuning_seed: Seed = 1000
     checkpoint_steps: PositiveInt = Field(100, description="Optimiser steps between checkpoints.")
     catalogue: dict[Name, Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]] = Field(
         default_factory=dict, description="Entries of the study's own, such as local files."
