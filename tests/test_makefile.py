@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,10 +12,15 @@ import pytest
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
+# What a make that runs these tests leaves for the makes below it would show in their output.
+OWN = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
 def make(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make on the project's Makefile in a folder of its own."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(name, where)
-    return subprocess.run(["make", *arguments], cwd=where, text=True, capture_output=True)
+    return subprocess.run(["make", *arguments], cwd=where, text=True, capture_output=True, env=OWN)
 
 
 def test_no_python(tmp_path: Path) -> None:
@@ -34,37 +40,30 @@ def test_no_venv_module(tmp_path: Path) -> None:
     assert "python3-venv" in done.stderr
 
 
+def ready(where: Path, *arguments: str) -> str:
+    """The commands of a goal in an environment that is newer than all that it was made from."""
+    (where / ".venv").mkdir(exist_ok=True)
+    (where / ".venv/.ready").touch()
+    os.utime(where / ".venv/.ready", (2**31, 2**31))
+    return make(where, "-n", *arguments).stdout
+
+
 def test_a_ready_environment_is_used_as_it_is(tmp_path: Path) -> None:
-    shutil.copy("Makefile", tmp_path)
-    (tmp_path / ".venv").mkdir()
-    for name in ("requirements.lock", "pyproject.toml"):
-        shutil.copy(name, tmp_path)
-    (tmp_path / ".venv/.ready").touch()
-    shown = subprocess.run(
-        ["make", "-n", "results", "STUDY=smoke"], cwd=tmp_path, text=True, capture_output=True
-    ).stdout
+    shown = ready(tmp_path, "results", "STUDY=smoke")
     assert "pip install" not in shown
     assert "--config study=smoke" in shown
     assert "ledger show --study smoke" in shown
 
 
-def shown(where: Path, goal: str) -> list[str]:
-    """The commands of a goal in a ready environment."""
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copy(name, where)
-    (where / ".venv").mkdir(exist_ok=True)
-    (where / ".venv/.ready").touch()
-    done = subprocess.run(["make", "-n", goal], cwd=where, text=True, capture_output=True)
-    return done.stdout.splitlines()
-
-
 def test_what_readme_says_is_what_ci_calls(tmp_path: Path) -> None:
-    tests = shown(tmp_path, "test")
+    tests = ready(tmp_path, "test").splitlines()
     assert tests == [".venv/bin/python -m pytest"]
-    assert shown(tmp_path, "check")[:1] == tests
+    assert ready(tmp_path, "check").splitlines()[:1] == tests
     assert "\nmake check\n" in Path(".ci/run").read_text("utf-8")
     assert "\nmake test " in Path("README.md").read_text("utf-8")
-    assert shown(tmp_path, "test-quick") == ['.venv/bin/python -m pytest -m "not slow"']
+    assert ready(tmp_path, "test-quick").splitlines() == [
+        '.venv/bin/python -m pytest -m "not slow"'
+    ]
 
 
 def test_a_python_counts_where_it_runs(tmp_path: Path) -> None:
