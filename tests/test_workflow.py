@@ -5,6 +5,8 @@ The workflow runs in a copy of the checkout, so that the copy's code and studies
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -241,6 +243,37 @@ def test_a_new_method_runs_its_own_cell_only(finished: Path) -> None:
     found = jobs(finished)
     path.write_text(before)
     assert found == {"train": 1, "retain": 2, "tabulate": 1, "figures": 1}
+
+
+def test_a_widened_grid_trains_no_cell_whose_rate_stayed(finished: Path) -> None:
+    path = finished / "config/smoke.yaml"
+    before = edited(path, "full: [1.0e-3, 3.0e-3]", "full: [1.0e-3, 3.0e-3, 1.0e-9]")
+    edited(path, "lora-r2: [3.0e-3, 1.0e-2]", "lora-r2: [3.0e-3, 1.0e-2, 1.0e-9]")
+    assert jobs(finished) == {"tune": 2, "select": 2, "tabulate": 1, "figures": 1}
+    snakemake(finished)
+    assert jobs(finished) == {}
+    # Another rate that is selected trains the cells that follow it.
+    selection = finished / "results/smoke/select/code-cpt/full.json"
+    chosen = selection.read_text("utf-8")
+    record = json.loads(chosen)
+    record["science"]["results"]["learning_rate"] = 0.5
+    times = selection.stat()
+    selection.write_text(json.dumps(record), "utf-8")
+    os.utime(selection, ns=(times.st_atime_ns, times.st_mtime_ns))
+    # The second cell is the one whose rate is ten times that of full.
+    assert jobs(finished)["train"] == 2
+    selection.write_text(chosen, "utf-8")
+    os.utime(selection, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert jobs(finished) == {}
+    # A change of code is seen all the same, whether or not selections are to be made again.
+    source = finished / "src/lora_ledger/training/schedules.py"
+    code = edited(source, "\n    return ", "\n    _unused = 1\n    return ")
+    edited(path, "3.0e-3, 1.0e-9]", "3.0e-3, 1.0e-9, 2.0e-9]")
+    edited(path, "1.0e-2, 1.0e-9]", "1.0e-2, 1.0e-9, 2.0e-9]")
+    assert jobs(finished)["train"] == counts.jobs(load("smoke"))["train"]
+    source.write_text(code)
+    path.write_text(before)
+    snakemake(finished)
 
 
 def test_a_single_stage_re_runs_by_its_output(finished: Path) -> None:

@@ -60,7 +60,13 @@ def seed_flag(wildcards):
 def selected(wildcards):
     """The selection that decides the cell's rate; nothing where the study gives the rate."""
     chosen = rates.selection(STUDY, wildcards.setting, wildcards.method)
-    return f"{OUT}/select/{chosen[0]}/{chosen[1]}.json" if chosen else []
+    if not chosen:
+        return []
+    path = f"{OUT}/select/{chosen[0]}/{chosen[1]}.json"
+    # A selection that was made again and chose the same rate trains nothing. Its age counts as soon
+    # as anything else does not fit: behind an `ancient` edge a job's other reasons are not looked at.
+    fits = staleness.trained_as_asked(STUDY, Path(OUT), dict(wildcards))
+    return ancient(path) if fits else path
 
 
 def task_data(wildcards):

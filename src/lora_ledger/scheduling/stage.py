@@ -95,6 +95,10 @@ class Stage:
         `resolved`: what else `reads` is to know, such as the rate that was selected.
         """
         asks = self.asks or self.reads
+        known = {**names, **(resolved or {})}
+        told = {"code_digest": self.code(study, names)}
+        if study is not None:
+            told["stage_digest"] = self.science(study, known)
         return write_record(
             path,
             stage=self.name,
@@ -102,10 +106,10 @@ class Stage:
             cell=cell,
             names=names,
             inputs=inputs,
-            asks={} if study is None else asks(study, {**names, **(resolved or {})}),
+            asks={} if study is None else asks(study, known),
             settings=settings,
             results=results,
-            run={"code_digest": self.code(study, names), **(run or {})},
+            run={**told, **(run or {})},
             status=status,
         )
 

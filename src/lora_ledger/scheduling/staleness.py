@@ -62,3 +62,21 @@ def rate_so_far(study: Study, out: Path, setting: str, method: str) -> dict[str,
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {"rate": repr(selected_rate(study, setting, method, rate))}
+
+
+def trained_as_asked(study: Study, out: Path, names: dict[str, str]) -> bool:
+    """Whether the cell in `out` was trained by today's code at the rate that is selected today.
+
+    Its record and its weights are there, and the record holds both digests of today.
+    """
+    method = study.methods[names["method"]]
+    folder = out / "train" / names["setting"] / names["method"] / names["budget"]
+    folder = folder / f"s{names['seed']}"
+    try:
+        run = json.loads((folder / "record.json").read_text("utf-8"))["run"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    rate = rate_so_far(study, out, names["setting"], names["method"])
+    told = (run.get("code_digest"), run.get("stage_digest"))
+    asked = (code(study, "train", **names), science(study, "train", **names, **rate))
+    return told == asked and (folder / method.artefact).is_dir()
