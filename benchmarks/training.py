@@ -157,7 +157,8 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
 
 def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work: Path) -> Any:
-    from lora_ledger.study.schema import Optimiser, Schedule
+    from lora_ledger.methods.full import FullMethod
+    from lora_ledger.methods.recipe import Optimiser, Schedule
     from lora_ledger.training.batching import Order
     from lora_ledger.training.curves import Curves
     from lora_ledger.training.loop import CellTrainer, Run
@@ -186,6 +187,8 @@ def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work:
         checkpoint_steps=10**6,
         work=work,
         fingerprint="",
+        # What trains is set by now; a method tells the loop its weights alone.
+        method=FullMethod(kind="full", learning_rates=(RATE,)),
     )
     return CellTrainer(model, run, Curves())
 

@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import counts
-from lora_ledger.methods.lora import LoraMethod
+from lora_ledger.methods.recipe import Optimiser, Schedule, over
 from lora_ledger.study import cells, rates, sources
 from lora_ledger.study.file import StudyError, load, parse
 from lora_ledger.study.schema import Study
+from lora_ledger.study.training_inputs import decides
 
 SMOKE = Path("config/smoke.yaml").read_text("utf-8")
 
@@ -192,13 +193,33 @@ def test_a_name_of_its_own_re_trains_nothing_and_is_not_recorded() -> None:
     assert named.methods["lora-r2"].resolved() == load("smoke").methods["lora-r2"].resolved()
 
 
-def test_what_does_not_merge_is_evaluated_by_the_plain_back_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(LoraMethod, "merges", False)
-    with pytest.raises(StudyError, match=r"compute\.backend: found 'fast', expected plain, since"):
-        parse(SMOKE)
-    assert parse(SMOKE.replace("{device: cpu,", "{device: cpu, backend: plain,")).name == "smoke"
+def test_a_method_says_for_itself_what_its_setting_would_have_said() -> None:
+    study = parse(
+        SMOKE.replace(
+            "  full: {kind: full, learning_rates: [1.0e-3]}",
+            "  full: {kind: full, learning_rates: [1.0e-3], max_grad_norm: 0.5, "
+            "optimiser: {weight_decay: 1.0}, schedule: {name: constant, warmup: 0}}",
+        )
+    )
+    setting, recipe = study.settings["code-cpt"], study.recipe_of("code-cpt", "full")
+    assert recipe.optimiser.weight_decay == 1.0
+    assert recipe.optimiser.betas == setting.optimiser.betas
+    assert recipe.schedule.name == "constant"
+    assert (setting.max_grad_norm, recipe.max_grad_norm) == (1.0, 0.5)
+    assert study.recipe_of("code-cpt", "lora-r2") == setting
+    decided = decides(study, "code-cpt", "full", "tokens", 1, 1e-3)
+    assert decided["method"] == {"kind": "full"}
+    assert decided["setting"]["optimiser"]["weight_decay"] == 1.0
+
+
+def test_a_section_that_names_another_optimiser_stands_whole() -> None:
+    setting = Optimiser(betas=(0.8, 0.9), weight_decay=0.3)
+    assert over(setting, None) is setting
+    assert over(setting, Optimiser(weight_decay=0.0)) == Optimiser(betas=(0.8, 0.9))
+    assert over(setting, Optimiser(name="adamw", eps=1e-6)).betas == (0.8, 0.9)
+    lion = Optimiser(name="lion", betas=(0.9, 0.99))
+    assert over(setting, lion) == lion
+    assert over(Schedule(warmup_steps=3), Schedule(cooldown=0.1)).warmup_steps == 3
 
 
 def test_unknown_study_names_the_nearest() -> None:

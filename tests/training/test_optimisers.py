@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lora_ledger.study.schema import Optimiser
+from lora_ledger.methods.recipe import Optimiser
 from lora_ledger.training.optimisers import DecoupledLionW, build
 
 
@@ -30,7 +30,7 @@ def test_twenty_steps_against_numpy() -> None:
     start, grads = rng.normal(size=(5,)), rng.normal(size=(20, 5))
     weight = torch.nn.Parameter(torch.tensor(start))
     settings = Optimiser(name="lion", betas=(0.9, 0.95), weight_decay=0.01)
-    lion = build(settings, [weight], 3e-3)
+    lion = build(settings, [([weight], 1.0)], 3e-3)
     expected, momentum = start.copy(), np.zeros(5)
     for step, grad in enumerate(grads):
         rate = 3e-3 * (1 - step / 20)
@@ -46,7 +46,18 @@ def test_twenty_steps_against_numpy() -> None:
 def test_adamw_first_step_is_the_rate_and_decay_is_scaled_by_it() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
     settings = Optimiser(name="adamw", betas=(0.9, 0.95), weight_decay=0.5, eps=1e-12)
-    adamw = build(settings, [weight], 0.01)
+    adamw = build(settings, [([weight], 1.0)], 0.01)
     weight.grad = torch.tensor([3.0, -0.2], dtype=torch.float64)
     adamw.step()
     assert weight.tolist() == pytest.approx([0.995 - 0.01, -1.99 + 0.01])
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_a_group_has_its_own_rate(name: str) -> None:
+    slow, fast = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
+    optimiser = build(Optimiser(name=name), [([slow], 1.0), ([fast], 16.0)], 0.01)
+    for weight in (slow, fast):
+        weight.grad = torch.ones_like(weight)
+    optimiser.step()
+    assert slow.item() == pytest.approx(-0.01)
+    assert fast.item() == pytest.approx(-0.16)

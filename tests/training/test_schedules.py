@@ -11,7 +11,7 @@ from transformers import (
     get_inverse_sqrt_schedule,
 )
 
-from lora_ledger.study.schema import Schedule
+from lora_ledger.methods.recipe import Schedule
 from lora_ledger.training.schedules import cooldown_steps, multiplier, warmup_steps
 
 

@@ -60,10 +60,14 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
     without weights.
     """
     resolved = _settle(study.compute)
+    known = cells.cell(study, cell)
+    method = study.methods[known.method] if known else None
+    merges = method is None or method.merges
     where = {
         "device": resolved["device"],
         "precision": resolved["evaluate"],
-        "backend": study.compute.backend,
+        # What trained beside the weights is evaluated as it is, by transformers' own forward.
+        "backend": study.compute.backend if merges else "plain",
     }
     source, adapter = parts_of(model_dir, trained)
     roles = cells.tokens(study, cell)
@@ -84,7 +88,7 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
             from lora_ledger.inference.backends.fast import FastModel as answers
 
         precision: Any = where["precision"]
-        model, tokenizer = load_cell(model_dir, trained, precision, where["device"])
+        model, tokenizer = load_cell(model_dir, trained, precision, where["device"], method)
     return Held(roles, where, tokenizer, model, answers)
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import torch
 
+    from lora_ledger.methods import MethodBase
+
 Precision = Literal["fp32", "bf16"]
 
 # mallopt(3): parameters, and the size in bytes up to which memory is kept.
@@ -24,9 +26,15 @@ LARGEST_KEPT = 2**30
 
 
 def load_cell(
-    model_dir: Path, cell_dir: Path | None, precision: Precision, device: str | torch.device
+    model_dir: Path,
+    cell_dir: Path | None,
+    precision: Precision,
+    device: str | torch.device,
+    method: MethodBase | None = None,
 ) -> tuple[Any, Any]:
     """(model, tokenizer) of a cell; `cell_dir` None is the untouched base.
+
+    `method` is that of a cell of the study; without one an adapter is somebody else's LoRA.
 
     The tokenizer is the base's unless the cell's `model` has one of its own, as somebody else's
     may. Raises FileNotFoundError when the cell's folder holds neither `model` nor `adapter`.
@@ -37,7 +45,9 @@ def load_cell(
         keep_memory()
     source, adapter = parts_of(model_dir, cell_dir)
     model = load_weights(source)
-    if adapter is not None:
+    if adapter is not None and method is not None:
+        model = method.load(model, adapter)
+    elif adapter is not None:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)

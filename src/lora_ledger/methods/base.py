@@ -21,8 +21,14 @@ from pydantic_core import to_jsonable_python
 from lora_ledger.catalogue import Frozen
 from lora_ledger.common.errors import KeyProblem
 
-NOT_OF_THE_WEIGHTS = {"title", "learning_rates", "at"}
-"""Keys that say how a rate is come by, or only what is shown."""
+from .recipe import Optimiser, Schedule
+
+NOT_OF_THE_WEIGHTS = {"title", "learning_rates", "at", "optimiser", "schedule", "max_grad_norm"}
+"""Keys that say how a rate is come by, only what is shown, or what stands in place of the setting's
+own and is recorded there."""
+
+Groups = Sequence[tuple[Sequence[Any], float]]
+"""Weights that train, with the factor by which their learning rate differs from the cell's."""
 
 
 class MethodBase(Frozen):
@@ -30,9 +36,6 @@ class MethodBase(Frozen):
 
     artefact: ClassVar[Literal["adapter", "model"]]
     """The folder that a trained cell holds."""
-    merges: ClassVar[bool]
-    """Whether what trained becomes weights of the base's own shapes, so that any back-end can
-    evaluate it; what does not is evaluated as it is, by the plain one."""
 
     kind: str
     title: str = Field("", description="What pictures call it; default: its key. Changes nothing.")
@@ -41,6 +44,17 @@ class MethodBase(Frozen):
         None,
         description="`full` or `10x full`: the rate that the named method selected, times "
         "the factor.",
+    )
+
+    optimiser: Optimiser | None = Field(
+        None, description="Keys that stand in place of the setting's."
+    )
+    schedule: Schedule | None = Field(
+        None, description="Keys that stand in place of the setting's."
+    )
+    max_grad_norm: PositiveFloat | None = Field(None, description="In place of the setting's.")
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Of the attention's weights while training; default: the model's own."
     )
 
     @model_validator(mode="after")
@@ -53,6 +67,17 @@ class MethodBase(Frozen):
         if factor and not _is_factor(factor):
             raise KeyProblem("at", self.at, "a factor above 0 that is a number, as in '10x full'")
         return self
+
+    @property
+    def merges(self) -> bool:
+        """Whether what trained becomes weights of the base's own shapes, so that any back-end can
+        evaluate it; what does not is evaluated as it is, by the plain one."""
+        return True
+
+    @property
+    def engine(self) -> Literal["fast", "plain"]:
+        """What trains it: `plain` where only transformers' own forward does what it asks for."""
+        return "fast"
 
     @property
     def starts_from_base(self) -> bool:
@@ -72,7 +97,7 @@ class MethodBase(Frozen):
         Without `defaults` the keys at their default are left out; a default that is computed from
         other keys is a value like any other, so that a change of its formula shows.
         """
-        found = self.model_dump(mode="json", exclude=NOT_OF_THE_WEIGHTS)
+        found = self.model_dump(mode="json", exclude=NOT_OF_THE_WEIGHTS, exclude_none=True)
         found |= self.computed()
         if defaults:
             return found
@@ -106,6 +131,31 @@ class MethodBase(Frozen):
 
         `model` is changed. Raises KeyProblem for a setting that the model's shapes rule out.
         """
+
+    def groups(self, model: Any) -> Groups:
+        """The weights that train, by the factor of their learning rate."""
+        return [([weight for weight in model.parameters() if weight.requires_grad], 1.0)]
+
+    def begin(self, model: Any, steps: int) -> None:
+        """Told once of the number of optimiser steps, before the first and after a resume."""
+
+    def after_update(self, model: Any, step: int) -> None:
+        """Told of each update, counted from 1, while its gradients are still there."""
+
+    def state(self, model: Any) -> dict[str, Any]:
+        """What a resumed run needs beside the weights that train: tensors and plain values."""
+        return {}
+
+    def restore(self, model: Any, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+
+    def load(self, model: Any, folder: Path) -> Any:
+        """The base `model` as a trained cell has it; `folder` is its `adapter`. Merged, if it
+        merges."""
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(model, str(folder))
+        return loaded.merge_and_unload(safe_merge=True) if self.merges else loaded
 
     @abstractmethod
     def save(self, model: Any, out: Path, name: str, source: Path) -> Path:

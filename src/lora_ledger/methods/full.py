@@ -22,7 +22,6 @@ class FullMethod(MethodBase):
     """Full fine-tuning of every weight, embeddings and norms included."""
 
     artefact: ClassVar[Literal["adapter", "model"]] = "model"
-    merges: ClassVar[bool] = True
 
     kind: Literal["full"]
 

@@ -20,7 +20,6 @@ class FullLinearMethod(MethodBase):
     """Full fine-tuning of the linear layers that LoRA can adapt; all else is frozen."""
 
     artefact: ClassVar[Literal["adapter", "model"]] = "model"
-    merges: ClassVar[bool] = True
 
     kind: Literal["full-linear"]
 

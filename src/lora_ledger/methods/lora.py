@@ -41,7 +41,6 @@ class LoraMethod(MethodBase):
     """LoRA through peft: W + (alpha / rank) B A; rsLoRA divides by the rank's square root."""
 
     artefact: ClassVar[Literal["adapter", "model"]] = "adapter"
-    merges: ClassVar[bool] = True
 
     kind: Literal["lora"]
     rank: PositiveInt

@@ -251,16 +251,10 @@ def _check_descent(study: Study) -> None:
 
 
 def _check_methods(study: Study) -> None:
-    """Each method fits the model, as its config says, without loading it; and the back-end."""
-    config, backend = model_config(study.model_entry()), study.compute.backend
+    """Each method fits the model, as its config says, without loading it."""
+    config = model_config(study.model_entry())
     for name, method in study.methods.items():
         method.check(config, f"methods.{name}.")
-        if not method.merges and backend != "plain":
-            raise KeyProblem(
-                "compute.backend",
-                backend,
-                f"plain, since what methods.{name} trains does not merge into the model's weights",
-            )
 
 
 def _check_window(study: Study) -> None:

@@ -24,6 +24,7 @@ from lora_ledger.catalogue import (
 )
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.methods import Method
+from lora_ledger.methods.recipe import Optimiser, Schedule, Share, over
 
 from .evaluation import Evaluation, Name
 from .regimes import REGIMES, UNITS, RegimeName
@@ -33,7 +34,6 @@ RESERVED_SETTINGS = ("base", "other", "derived", "trunk", "sequence", "random")
 """First parts of what else is evaluated like a cell."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What numpy takes for one."""
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Precision(Frozen):
@@ -76,30 +76,6 @@ class Compute(Frozen):
         if self.backend == "vllm" and self.device in ("cpu", "mps"):
             raise KeyProblem("backend", "vllm", f"fast or plain on the device {self.device}")
         return self
-
-
-class Optimiser(Frozen):
-    """`lion` is llm-foundry's DecoupledLionW: its decay is not multiplied by the rate."""
-
-    name: Literal["adamw", "lion"] = "adamw"
-    betas: tuple[Share, Share] = (0.9, 0.95)
-    eps: PositiveFloat = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Schedule(Frozen):
-    """Multiplier of the peak learning rate over the optimiser steps of one run."""
-
-    name: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
-    warmup: Share = Field(0.1, description="Share of the steps, unless `warmup_steps` is given.")
-    warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    final: Share = Field(0.01, description="Cosine: multiplier at the end.")
-    cooldown: Share = Field(
-        0.2,
-        description="Inverse square root: share of the steps that fall linearly to 0 at the "
-        "end, unless `cooldown_steps` is given.",
-    )
-    cooldown_steps: Annotated[int, Field(ge=0)] | None = None
 
 
 class Budget(Frozen):
@@ -277,6 +253,17 @@ class Study(Frozen):
 
     def budgets_of(self, setting: str) -> tuple[str, ...]:
         return self.settings[setting].budgets or tuple(self.budgets)
+
+    def recipe_of(self, setting: str, method: str) -> Setting:
+        """The setting as it trains a method: with what the method says for itself over it."""
+        found, own = self.settings[setting], self.methods[method]
+        return found.model_copy(
+            update={
+                "optimiser": over(found.optimiser, own.optimiser),
+                "schedule": over(found.schedule, own.schedule),
+                "max_grad_norm": own.max_grad_norm or found.max_grad_norm,
+            }
+        )
 
     def rates_of(self, setting: str, method: str) -> tuple[float, ...]:
         """The grid of a method in a setting; empty when it follows another method's selection."""

@@ -58,11 +58,12 @@ def decides(
 ) -> dict[str, Any]:
     """What decides the weights of a cell: `setting`, `method`, `budget`, `seed`, `learning_rate`.
 
-    Values are resolved (a LoRA's alpha is there whether it was given or not). Keys at their default
+    Values are resolved: a LoRA's alpha is there whether it was given or not, and what a method says
+    for itself stands where the setting would have said it. Keys at their default
     are left out, so that a later release with more keys says the same; with `defaults` they are
     there too. `rate` is None where it is not known yet, and then it is left out.
     """
-    said = study.settings[setting].model_dump(
+    said = study.recipe_of(setting, method).model_dump(
         mode="json", include=set(DECIDES), exclude_defaults=not defaults
     )
     found: dict[str, Any] = {

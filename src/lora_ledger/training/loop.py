@@ -21,7 +21,8 @@ from transformers.trainer_callback import PrinterCallback
 from lora_ledger.common.seeds import stream
 from lora_ledger.compute.casts import Casts
 from lora_ledger.compute.cuda import liger
-from lora_ledger.study.schema import Optimiser, Schedule
+from lora_ledger.methods import MethodBase
+from lora_ledger.methods.recipe import Optimiser, Schedule
 
 from . import checkpoints, loss, optimisers, patching, plain
 from .batching import Example, Order, collate
@@ -33,6 +34,7 @@ from .validation import Validation
 
 WEIGHTS = "weights.safetensors"
 CURVES = "curves.json"
+METHOD = "method.pt"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Run:
     checkpoint_steps: int
     work: Path
     fingerprint: str
+    method: MethodBase
     plain: bool = False
     """Whether transformers' own forward and loss are trained with, or what `patching` installs."""
     start: Path | None = None
@@ -72,6 +75,7 @@ def fit(model: Any, run: Run) -> tuple[Curves, dict[str, Any], dict[str, float]]
     """
     run.work.mkdir(parents=True, exist_ok=True)
     curves = Curves()
+    run.method.begin(model, len(run.order.steps))
     trainer = CellTrainer(model, run, curves)
     validation = trainer.watch.validation
     last = checkpoints.newest(run.work, run.fingerprint)
@@ -125,6 +129,11 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # The step changes these weights, and its own buffers come on top of what is held.
         self.casts.forget(frozen=False)
+
+    def on_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
+        self.run.method.after_update(model, state.global_step + 1)
 
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
@@ -208,8 +217,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        weights = [w for w in self.model.parameters() if w.requires_grad]
-        self.optimizer: Any = optimisers.build(self.run.optimiser, weights, self.run.rate)
+        groups = self.run.method.groups(self.model)
+        self.optimizer: Any = optimisers.build(self.run.optimiser, groups, self.run.rate)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -259,6 +268,7 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         self._save_rng_state(str(path))
         self.state.save_to_json(str(path / "trainer_state.json"))
         self.curves.save(path / CURVES)
+        torch.save(self.run.method.state(self.model), path / METHOD)
         checkpoints.complete(path, self.run.fingerprint)
         checkpoints.keep_only(self.run.work, path)
 
@@ -269,6 +279,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             for name, weight in _trainable(self.model).items():
                 weight.copy_(state[name])
+        own = torch.load(Path(resume_from_checkpoint) / METHOD, weights_only=True)
+        self.run.method.restore(self.model, own)
 
 
 def _trainable(model: Any) -> dict[str, torch.Tensor]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from lora_ledger.study.schema import Optimiser
+from lora_ledger.methods.base import Groups
+from lora_ledger.methods.recipe import Optimiser
 
 
 class DecoupledLionW(torch.optim.Optimizer):
@@ -23,14 +24,14 @@ class DecoupledLionW(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[torch.nn.Parameter],
+        params: Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            params, {"lr": lr, "initial_lr": lr, "betas": betas, "weight_decay": weight_decay}
-        )
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+        for group in self.param_groups:
+            group.setdefault("initial_lr", group["lr"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -50,16 +51,15 @@ class DecoupledLionW(torch.optim.Optimizer):
                 momentum.lerp_(weight.grad, 1 - beta2)
 
 
-def build(
-    optimiser: Optimiser, weights: Iterable[torch.nn.Parameter], rate: float
-) -> torch.optim.Optimizer:
-    """The optimiser at its peak rate."""
+def build(optimiser: Optimiser, groups: Groups, rate: float) -> torch.optim.Optimizer:
+    """The optimiser at its peak rate; each group of weights has that rate times its factor."""
+    parts = [{"params": weights, "lr": factor * rate} for weights, factor in groups]
     if optimiser.name == "lion":
         return DecoupledLionW(
-            weights, lr=rate, betas=optimiser.betas, weight_decay=optimiser.weight_decay
+            parts, lr=rate, betas=optimiser.betas, weight_decay=optimiser.weight_decay
         )
     return torch.optim.AdamW(
-        weights,
+        parts,
         lr=rate,
         betas=optimiser.betas,
         eps=optimiser.eps,

@@ -58,10 +58,15 @@ class Outcome:
     validation: list[Example]
 
 
+def engine(study: Study, method: str) -> str:
+    """`fast`, or `plain` where the study or the method wants transformers' own forward."""
+    return "plain" if "plain" in (study.compute.backend, study.methods[method].engine) else "fast"
+
+
 def settings_of(study: Study, job: Job) -> dict[str, Any]:
     """Every resolved setting that decides a run's numbers, as plain JSON values."""
     where = resolve(study.compute)
-    backend = "plain" if study.compute.backend == "plain" else "fast"
+    backend = engine(study, job.method)
     kernels = {}
     if backend == "fast" and liger.available(where["device"]):
         kernels = {"kernels": "liger"}
@@ -93,7 +98,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
 
         from .loop import Run, fit
 
-    setting, method = study.settings[job.setting], study.methods[job.method]
+    setting, method = study.recipe_of(job.setting, job.method), study.methods[job.method]
     where = resolve(study.compute)
     logging.disable_progress_bar()
     torch_setup(study.compute.threads, where["device"])
@@ -112,9 +117,13 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             setting.sequence_length,
             f"{window} at most, the model's max_position_embeddings",
         )
+    dropout = method.attention_dropout
     with loading():
         model = AutoModelForCausalLM.from_pretrained(
-            job.model, dtype=torch.float32, attn_implementation="sdpa"
+            job.model,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            **({} if dropout is None else {"attention_dropout": dropout}),
         )
         model.config.use_cache = False
         model = method.apply(model, job.seed)
@@ -140,7 +149,8 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             checkpoint_steps=study.checkpoint_steps,
             work=job.work,
             fingerprint=fingerprint,
-            plain=study.compute.backend == "plain",
+            method=method,
+            plain=engine(study, job.method) == "plain",
             start=_start(study, job),
         ),
     )

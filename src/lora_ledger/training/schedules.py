@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from lora_ledger.common.shares import exactly
-from lora_ledger.study.schema import Schedule
+from lora_ledger.methods.recipe import Schedule
 
 
 def multiplier(schedule: Schedule, step: int, total: int) -> float:

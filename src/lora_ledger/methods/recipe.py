@@ -1,0 +1,56 @@
+"""Optimiser and schedule: what a setting says of training, and a method may say for itself.
+
+In: the keys of a study's `optimiser` and `schedule` sections. Out: frozen values, and how one
+section stands over another. Building them is `training`'s matter.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, PositiveFloat
+
+from lora_ledger.catalogue import Frozen
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Optimiser(Frozen):
+    """`lion` is llm-foundry's DecoupledLionW: its decay is not multiplied by the rate."""
+
+    name: Literal["adamw", "lion"] = "adamw"
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Schedule(Frozen):
+    """Multiplier of the peak learning rate over the optimiser steps of one run."""
+
+    name: Literal["cosine", "inverse-sqrt", "constant"] = "cosine"
+    warmup: Share = Field(0.1, description="Share of the steps, unless `warmup_steps` is given.")
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    final: Share = Field(0.01, description="Cosine: multiplier at the end.")
+    cooldown: Share = Field(
+        0.2,
+        description="Inverse square root: share of the steps that fall linearly to 0 at the "
+        "end, unless `cooldown_steps` is given.",
+    )
+    cooldown_steps: Annotated[int, Field(ge=0)] | None = None
+
+
+Section = TypeVar("Section", Optimiser, Schedule)
+
+
+def over(setting: Section, own: Section | None) -> Section:
+    """The setting's section with a method's own keys over it.
+
+    A section that names another optimiser or schedule stands whole: the setting's other keys are
+    those of the one it names.
+    """
+    if own is None:
+        return setting
+    if "name" in own.model_fields_set and own.name != setting.name:
+        return own
+    keys = {**setting.model_dump(exclude_unset=True), **own.model_dump(exclude_unset=True)}
+    return type(setting).model_validate(keys)
