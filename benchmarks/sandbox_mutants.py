@@ -51,14 +51,16 @@ def mutate(text: str, rng: random.Random) -> str:
     return "".join(tokens)
 
 
-def mutants(solutions: Sequence[Problem], count: int, seed: int = 0) -> list[Problem]:
-    """`count` problems, one to three edits each, none twice the same text."""
+def mutants(
+    solutions: Sequence[Problem], count: int, seed: int = 0, most: int = 3
+) -> list[Problem]:
+    """`count` problems, one to `most` edits each, none twice the same text."""
     rng = random.Random(seed)
     found = []
     for place in range(count):
         problem = solutions[place % len(solutions)]
         text = problem.completion
-        for _ in range(rng.randrange(1, 4)):
+        for _ in range(rng.randrange(1, most + 1)):
             text = mutate(text, rng) or "    pass\n"
         found.append(replace(problem, completion=f"{text}\n# {place}\n"))
     return found

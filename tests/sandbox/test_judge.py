@@ -176,6 +176,10 @@ def test_the_random_inputs_of_tests_cannot_be_foretold(verdict: Run, seed: str) 
         ("if 0:\n    exit()\ndef f(x):\n    return callable(exit)\n", "passed"),
         ("def f(x):\n    exit()\n", "exception"),
         ("import urllib\ndef f(x):\n    return bool(urllib.parse.quote('a'))\n", "exception"),
+        ("import importlib\ndef f(x):\n    return importlib.machinery\n", "exception"),
+        ("import importlib, inspect\ndef f(x):\n    return bool(importlib.machinery)\n", "passed"),
+        ("from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 1\n"
+         "def f(x):\n    return A() == A(1)\n", "passed"),
         ("import urllib.parse\ndef f(x):\n    return urllib.parse.quote(' ') == '%20'\n",
          "passed"),
         ("import pathlib\ndef f(x):\n    return pathlib.Path('a/b').name == 'b'\n", "passed"),
@@ -186,6 +190,12 @@ def test_the_random_inputs_of_tests_cannot_be_foretold(verdict: Run, seed: str) 
 )  # fmt: skip
 def test_a_program_finds_what_a_fresh_interpreter_has(verdict: Run, code: str, reason: str) -> None:
     assert verdict(code, "assert candidate(1)").reason == reason
+
+
+def test_half_a_pair_of_surrogates_is_the_programs_own_error(verdict: Run) -> None:
+    found = verdict("def f():\n    return '\ud800'\n", "assert candidate()")
+    assert found.reason == "exception"
+    assert "surrogates not allowed" in found.detail
 
 
 def test_an_error_message_that_cannot_be_written_is_no_crash(verdict: Run) -> None:

@@ -181,7 +181,8 @@ def judge(problem: dict[str, Any], forkserver: ForkServer) -> dict[str, Any]:
 
 def _settle(problem: dict[str, Any], session: Session) -> Stop:
     # Not the workers' seed, and none that a program can name: it would foretell the tests' inputs.
-    random.seed("\0".join(problem[key] for key in ("tests", "prompt", "completion")))
+    told = "\0".join(problem[key] for key in ("tests", "prompt", "completion"))
+    random.seed(told.encode("utf-8", "surrogatepass"))
     loaded = False
     try:
         _timer(session.worker.limits.tests_seconds)

@@ -108,7 +108,11 @@ def _as_fresh() -> None:
         "help": _sitebuiltins._Helper(),
     }.items():
         setattr(builtins, name, value)
-    for name in ("pathlib", "urllib.parse", "urllib"):
+    # `dataclasses` loads `inspect`, which makes `machinery` an attribute of importlib.
+    vars(importlib).pop("machinery", None)
+    for name in (
+        "dataclasses", "importlib.machinery", "inspect", "pathlib", "urllib.parse", "urllib"
+    ):  # fmt: skip
         sys.modules.pop(name, None)
     for name in ("m", "sys"):
         vars(sys.modules["__main__"]).pop(name, None)
