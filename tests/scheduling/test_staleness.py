@@ -205,7 +205,8 @@ def test_a_source_that_was_changed_is_wanted_again(tmp_path: Path) -> None:
     hub = {"kind": "hub", "repo": "a/b", "type": "dataset", "files": ["*.parquet"]}
     entry = {
         "type": "corpus", "title": "t", "reader": "jsonl", "content": "text",
-        "sources": {"hub": hub}, "splits": {"train": {"role": "train"}},
+        "sources": {"hub": hub},
+        "splits": {role: {"role": role} for role in ("train", "validation", "test")},
         "licence": "own", "citation": "own",
     }  # fmt: skip
     study = changed("catalogue", {"smoke-text": entry})

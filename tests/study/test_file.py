@@ -292,8 +292,7 @@ HUB = {"kind": "hub", "repo": "someone/theirs", "type": "model", "files": ["*.js
         (
             "evaluation.generate.words.corpus",
             "smoke-text",
-            r"found 'smoke-words', expected a corpus of the task smoke-words: smoke-words "
-            r"\(found 'smoke-text'\)",
+            r"words\.corpus: found 'smoke-text', expected one of: smoke-words",
         ),
         (
             "others",
@@ -365,6 +364,38 @@ def test_a_mixture_is_checked_and_counts_as_its_parts() -> None:
     entry["mixture"] = {"smoke-words": 1, "smoke-wrods": 2}
     with pytest.raises(StudyError, match=r"mixture\.smoke-wrods.*did you mean 'smoke-words'"):
         parse(yaml.safe_dump(raw))
+
+
+def own_corpus(**changed: object) -> str:
+    """TWO_OF_EACH trained on a corpus of its own."""
+    raw = yaml.safe_load(yaml.safe_dump(TWO_OF_EACH))
+    roles = ("train", "validation", "test")
+    raw["catalogue"] = {
+        "mine": {
+            **{"type": "corpus", "title": "mine", "reader": "jsonl", "content": "pairs"},
+            "sources": {"data": {"kind": "local", "path": "nowhere.jsonl"}},
+            "splits": {role: {"role": role} for role in roles},
+            **{"licence": "mine", "citation": "me"},
+            **changed,
+        }
+    }
+    raw["settings"]["b"]["corpus"] = "mine"
+    return yaml.safe_dump(raw)
+
+
+def test_a_corpus_of_its_own_is_checked_when_the_study_is_read() -> None:
+    assert parse(own_corpus()).settings["b"].corpus == "mine"
+    for changed, message in (
+        ({"reader": "jsnol"}, r"catalogue\.mine\.reader: found 'jsnol'.*did you mean 'jsonl'"),
+        ({"options": {"txt": "a"}}, r"catalogue\.mine\.options: found 'txt'"),
+        (
+            {"splits": {"train": {"role": "train"}, "vaildation": {"role": "validation"}}},
+            r"catalogue\.mine\.splits: found .*, expected validation among them, for settings\.b",
+        ),
+        ({"content": "piars"}, r"catalogue\.mine\.content: found 'piars'.*did you mean 'pairs'"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            parse(own_corpus(**changed))
 
 
 def test_two_of_each_axis_gives_the_jobs_counted_by_hand() -> None:

@@ -17,16 +17,16 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lora_ledger.catalogue import HubSource, LocalSource, ModelEntry
+from lora_ledger.catalogue import CorpusEntry, HubSource, LocalSource, ModelEntry
 from lora_ledger.common import yaml
-from lora_ledger.common.errors import KeyProblem, nearest
+from lora_ledger.common.errors import KeyProblem, nearest, require
 from lora_ledger.common.yaml import YamlError
 from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.models.architecture import ArchitectureError
 
+from . import corpus_entries, sources
 from . import schema as schema
-from . import sources
 from .evaluation import LikelihoodTask, TaskRun
 from .schema import Study
 
@@ -70,6 +70,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         raise StudyError(f"{where}: found {type(raw).__name__}, expected keys such as `name:`")
     try:
         study = Study.model_validate_json(json.dumps(raw), strict=True)
+        _check_entries(study)
         _check_tasks(study)
         _check_mixtures(study)
         _check_resolved(study)
@@ -79,7 +80,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))
         raise StudyError(f"{where} cannot be run:\n{lines}") from error
-    except (KeyProblem, ArchitectureError) as error:
+    except (KeyProblem, corpus_entries.EntryError, ArchitectureError) as error:
         raise StudyError(f"{where} cannot be run:\n  {error}") from error
     return study
 
@@ -125,10 +126,17 @@ def _expected(error: ErrorDetails) -> str:
         "float_type": "a number",
         "bool_type": "true or false",
         "string_type": "text (put it in quotes)",
-        "literal_error": str(ctx.get("expected", "")),
+        "tuple_type": "a list",
+        "literal_error": str(ctx.get("expected", "")) + _near(error),
         "string_pattern_mismatch": f"text of the form {ctx.get('pattern')}",
     }
     return fixed.get(error["type"], error["msg"])
+
+
+def _near(error: ErrorDetails) -> str:
+    names = re.findall(r"'([^']*)'", str((error.get("ctx") or {}).get("expected", "")))
+    near = nearest(str(error["input"]), names)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
@@ -147,7 +155,8 @@ def _without_tags(location: tuple[int | str, ...]) -> list[int | str]:
     kept = []
     for part in location:
         resolved = _resolve(root, node)
-        if part not in (resolved.get("discriminator") or {}).get("mapping", {}):
+        tags = (resolved.get("discriminator") or {}).get("mapping", {})
+        if part not in tags and "[" not in str(part):
             kept.append(part)
         node = _child(root, resolved, part)
     return kept
@@ -174,6 +183,19 @@ def _child(root: dict[str, Any], node: dict[str, Any], part: int | str) -> dict[
     return node
 
 
+def _check_entries(study: Study) -> None:
+    """The study's own corpora have readers that are there, with options that these take, and every
+    corpus the splits that are read."""
+    for name, entry in study.catalogue.items():
+        if isinstance(entry, CorpusEntry):
+            corpus_entries.check(entry, study.known(), f"catalogue.{name}")
+    asked = [(s.corpus, "validation", f"settings.{key}") for key, s in study.settings.items()]
+    texts = study.evaluation.texts.items()
+    asked += [(text.corpus, "test", f"evaluation.texts.{key}") for key, text in texts]
+    for corpus, split, what in asked:
+        corpus_entries.holds(study.corpus_entry(corpus), corpus, split, what)
+
+
 def _check_tasks(study: Study) -> None:
     """Every task that is named exists and fits the place where it is named."""
     for place, runs, kinds in (
@@ -183,6 +205,9 @@ def _check_tasks(study: Study) -> None:
         for name, run in runs.items():
             key = f"evaluation.{place}.{name}.task"
             try:
+                if run.corpus:
+                    known = describe(run.task).corpora
+                    require(f"evaluation.{place}.{name}.corpus", run.corpus, known, "one of")
                 task = describe(run.task, run.corpus)
             except TaskError as error:
                 raise KeyProblem(key, run.task, str(error)) from error
@@ -190,9 +215,10 @@ def _check_tasks(study: Study) -> None:
                 raise KeyProblem(
                     key, run.task, f"a task of kind {' or '.join(kinds)} (it is {task.kind})"
                 )
-            schema.corpus(
+            entry = schema.corpus(
                 study.known(), key, task.corpus, ("problems", "pairs", "choices", "passages")
             )
+            corpus_entries.holds(entry, task.corpus, task.split, f"evaluation.{place}.{name}")
             if task.executes_code and not study.evaluation.allow_code_execution:
                 raise KeyProblem(
                     "evaluation.allow_code_execution",

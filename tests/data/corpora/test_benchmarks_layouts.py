@@ -225,7 +225,7 @@ def test_math_and_svamp(tmp_path: Path) -> None:
     (text,) = from_file("math_problems", tmp_path, [row], **{"as": "text"})
     assert text.text == "What is $1+1$?\n\nIt is $\\boxed{2}$."
     assert (text.prompt, text.fields, text.split) == ("", {}, "test")
-    with pytest.raises(ValueError, match="as: found 'prose', expected problems or text"):
+    with pytest.raises(ValueError, match="as: found 'prose', expected one of problems, text"):
         from_file("math_problems", tmp_path, [row], **{"as": "prose"})
     (word,) = from_file("svamp", tmp_path, [row])
     assert (word.prompt, word.response) == ("Question: What is $1+1$?\nAnswer:", " 2")

@@ -60,7 +60,7 @@ def test_sources_that_are_not_there_are_named(tmp_path: Path) -> None:
         list(reader("arc")({}, {}))
     with pytest.raises(FileNotFoundError, match=r"found other/x\.parquet, expected a file that"):
         from_hub("mbpp", tmp_path, {"other/x.parquet": APPLES})
-    with pytest.raises(ValueError, match="calculator: found 'off', expected strip or keep"):
+    with pytest.raises(ValueError, match="calculator: found 'off', expected one of strip, keep"):
         list(reader("gsm8k")({"train": path, "test": path}, {"calculator": "off"}))
     with pytest.raises(ValueError, match=r"found 'subsets'.* did you mean 'subset'"):
         list(reader("arc")({"data": path}, {"subsets": "x"}))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lora_ledger.data.corpora import Example
-from lora_ledger.data.corpora.checks import known
+from lora_ledger.data.corpora.checks import known, one_of
 from lora_ledger.data.corpora.rows import Row, file_rows, from_hub, gold, split_rows
 
 FILE_KEYS = {"query": str, "choices": list, "gold": int}
@@ -29,12 +29,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator
     """The questions in the published order."""
     known(options, "subset")
     if from_hub(sources):
-        subset = options.get("subset")
-        if subset not in SUBSETS:
-            raise ValueError(
-                f"options, subset: found {subset!r}, expected one of {', '.join(SUBSETS)}; "
-                "correct the options of the corpus entry"
-            )
+        subset = one_of(options, "subset", SUBSETS)
         patterns = {
             split: f"{subset}/{name}-*.parquet"
             for split, name in (

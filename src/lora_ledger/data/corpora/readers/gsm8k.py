@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lora_ledger.data.corpora import Example
-from lora_ledger.data.corpora.checks import known
+from lora_ledger.data.corpora.checks import known, one_of
 from lora_ledger.data.corpora.rows import Row, file_rows, from_hub, hub_rows
 from lora_ledger.data.corpora.selection import side
 
@@ -29,12 +29,7 @@ MARKS = re.compile(r"<<[^<>]*>>")
 def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator[Example]:
     """Every row of train, twice, and then of test; the group is the split and the row's number."""
     known(options, "calculator")
-    marks = options.get("calculator", "strip")
-    if marks not in ("strip", "keep"):
-        raise ValueError(
-            f"options, calculator: found {marks!r}, expected strip or keep; "
-            "correct the options of the corpus entry"
-        )
+    marks = one_of(options, "calculator", ("strip", "keep"), "strip")
     for number, row in enumerate(_published(sources, "train"), start=1):
         example = _example(row, f"train {number}", "exemplars", marks == "keep")
         yield example

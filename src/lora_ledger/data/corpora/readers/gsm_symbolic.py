@@ -40,7 +40,8 @@ Generator = Callable[[Random, float], dict[str, Any]]
 def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator[Example]:
     """The problems that pass every check, by template and draw."""
     known(options, "draws")
-    yield from problems(sources["reasoning-gym"], whole(options, "draws", DRAWS, 1))[0]
+    draws = whole(options, "draws", DRAWS, 1)
+    yield from problems(sources["reasoning-gym"], draws)[0]
 
 
 def problems(wheel: Path, draws: int = DRAWS) -> tuple[list[Example], Counter[str]]:

@@ -41,7 +41,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator
                 "the template names its columns itself"
             )
     made = {
-        name: parsed(f"options, {template}", options[template])
+        name: parsed(f"options.{template}", options[template])
         for name, template in zip(PAIR, templates, strict=True)
         if template in options
     }

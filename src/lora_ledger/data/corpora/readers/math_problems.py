@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lora_ledger.data.corpora import Example
-from lora_ledger.data.corpora.checks import known
+from lora_ledger.data.corpora.checks import known, one_of
 from lora_ledger.data.corpora.rows import file_rows
 
 KEYS = {"context": str, "chain_of_thought": str, "answer": str, "category": str}
@@ -21,12 +21,7 @@ KEYS = {"context": str, "chain_of_thought": str, "answer": str, "category": str}
 def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator[Example]:
     """One example for each row, all in the split `test`; the group is the row's number."""
     known(options, "as")
-    kind = options.get("as", "problems")
-    if kind not in ("problems", "text"):
-        raise ValueError(
-            f"options, as: found {kind!r}, expected problems or text; "
-            "correct the options of the corpus entry"
-        )
+    kind = one_of(options, "as", ("problems", "text"), "problems")
     for number, row in enumerate(file_rows(sources["data"], KEYS), start=1):
         problem, solution = row["context"], row["chain_of_thought"]
         if kind == "text":

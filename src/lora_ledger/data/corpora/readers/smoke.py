@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from lora_ledger.data.corpora import Example
-from lora_ledger.data.corpora.checks import known
+from lora_ledger.data.corpora.checks import known, one_of
 
 NOUNS = ("apple", "book", "card", "coin", "lamp", "letter", "marble", "pencil", "shell", "stone")
 PEOPLE = ("Ada", "Ben", "Carla", "Deng", "Emil", "Fatima", "Goran", "Hana", "Ivo", "Jun")
@@ -35,10 +35,8 @@ def read(sources: Mapping[str, Path], options: Mapping[str, object]) -> Iterator
     """Examples of the kind that `options` names, the same ones for the same seed."""
     known(options, "kind", "seed")
     makers = {"text": texts, "pairs": pairs, "code": code, "words": words, "choices": choices}
-    kind = options.get("kind")
-    if kind not in makers:
-        raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(makers)}")
-    yield from makers[str(kind)](Random(f"{kind} {options.get('seed', 0)}"))
+    kind = one_of(options, "kind", makers)
+    yield from makers[kind](Random(f"{kind} {options.get('seed', 0)}"))
 
 
 def texts(random: Random) -> Iterator[Example]:
