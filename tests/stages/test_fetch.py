@@ -377,7 +377,7 @@ Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
         (configured(init_lora_weights="pissa"), r"init_lora_weights: found 'pissa'.*convert it"),
         (
             configured(auto_mapping={"parent_library": "os", "base_model_class": "x"}),
-            r"auto_mapping: found .* expected nothing",
+            r"auto_mapping: found .* expected a module of transformers",
         ),
         (configured(megatron_config={"a": 1}), r"megatron_config: found"),
         (configured(layer_replication=[[0, 2], [1, 2]]), r"layer_replication: found"),

@@ -9,12 +9,15 @@ refused. No weight is loaded.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from lora_ledger.data.sources import SourceError
 
@@ -24,38 +27,49 @@ from .skeletons import Shapes, shapes, without_weights
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-# Keys of adapter_config.json that the model without weights follows as the model with them does.
-FOLLOWED = (
-    "alpha_pattern",
-    "bias",
-    "exclude_modules",
-    "layers_pattern",
-    "layers_to_transform",
-    "lora_alpha",
-    "lora_bias",
-    "modules_to_save",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "use_dora",
-    "use_rslora",
-)
-# Keys without effect when an adapter is read: notes, dropout, and how one was initialised.
+Names = str | list[str] | None
+
+
+class Followed(BaseModel):
+    """Keys of adapter_config.json that the model without weights follows as the model with them
+    does, and what they hold: peft checks no type, and reads the text "false" as true."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    alpha_pattern: dict[str, float] = {}
+    bias: str = "none"
+    exclude_modules: Names = None
+    layers_pattern: Names = None
+    layers_to_transform: int | list[int] | None = None
+    lora_alpha: float = 8
+    lora_bias: bool | None = False
+    lora_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    modules_to_save: list[str] | None = None
+    r: PositiveInt = 8
+    rank_pattern: dict[str, PositiveInt] = {}
+    target_modules: Names = None
+    use_dora: bool | None = False
+    use_rslora: bool | None = False
+
+
+# Keys without effect when an adapter is read: notes, and how one was initialised.
 NOTES = (
+    "auto_mapping",
     "base_model_name_or_path",
     "corda_config",
     "eva_config",
     "fan_in_fan_out",
     "inference_mode",
-    "lora_dropout",
+    "loftq_config",
     "lora_ga_config",
     "peft_type",
     "peft_version",
     "revision",
     "task_type",
 )
-# With others, peft needs data or splits the base weight anew when the adapter is read.
-INITS = (True, False, "gaussian", "orthogonal", None)
+INITS = (True, False, "gaussian", "orthogonal", "eva", None)
+# With these, peft needs data or splits the base weight anew when the adapter is read.
+OTHER_INITS = ("corda", "loftq", "lora_ga", "olora", "pissa")
 
 
 def check(origin: Path, base: Mapping[str, object]) -> int:
@@ -94,19 +108,43 @@ def _check_keys(path: Path, config: Mapping[str, Any]) -> None:
         else one.default
         for one in dataclasses.fields(LoraConfig)
     }
+    known = (*Followed.model_fields, *NOTES, "init_lora_weights")
     for key, value in config.items():
-        if key in (*FOLLOWED, *NOTES, "init_lora_weights") or not value or value == usual.get(key):
+        if key in known or not value or value == usual.get(key):
             continue
         raise SourceError(
             f"{path}, {key}: found {value!r}, expected nothing: what it adds to B A beside a "
             "weight is not read; merge the adapter and give the model instead"
         )
+    # Written by peft where the adapter has no task type; here nobody imports it.
+    mapping = config.get("auto_mapping")
+    library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
+    if mapping and not str(library).startswith("transformers."):
+        raise SourceError(
+            f"{path}, auto_mapping: found {mapping!r}, expected a module of transformers: no code "
+            "that comes with an adapter is run; take the key out"
+        )
+    try:
+        Followed.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise SourceError(
+            f"{path}, {key}: found {str(config[key])[:80]}, expected "
+            f"{first['msg'].removeprefix('Input should be ')}; save the adapter again with peft"
+        ) from None
     init = config.get("init_lora_weights")
-    if init not in INITS:
+    if isinstance(init, str) and init.startswith(OTHER_INITS):
         raise SourceError(
             f"{path}, init_lora_weights: found {init!r}, with which peft needs data or changes the "
             "base anew when it reads the adapter; convert it to an ordinary LoRA (save_pretrained "
             "with path_initial_model_for_weight_conversion)"
+        )
+    if not any(type(init) is type(one) and init == one for one in INITS):
+        listed = ", ".join(json.dumps(one) for one in INITS)
+        raise SourceError(
+            f"{path}, init_lora_weights: found {init!r}, expected one of {listed}: of another one "
+            "it is not known what it does to the base; save an adapter of one of these"
         )
 
 
@@ -121,7 +159,7 @@ def _adapted(
     from peft.tuners.lora import LoraLayer
     from torch.nn import Linear
 
-    keys = {key: config[key] for key in FOLLOWED if config.get(key) is not None}
+    keys = {key: config[key] for key in Followed.model_fields if config.get(key) is not None}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
