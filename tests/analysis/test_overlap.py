@@ -12,7 +12,7 @@ from lora_ledger.analysis.overlap import ALIKE, COMMON, GRAM, Overlap, plain, se
 
 QUESTION = (
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May "
-    "to her oldest cousin."
+    "to her oldest cousin's office."
 )
 
 
@@ -42,6 +42,19 @@ DISGUISES = {
     ),
     "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
     "Cyrillic": lambda text: text.translate(str.maketrans("aceopxyAM", "асеорхуАМ")),
+    "entities": lambda text: text.replace(" ", "&nbsp;").replace("N", "&#78;"),
+    "entities escaped twice": lambda text: text.replace(" ", "&amp;#x20;"),
+    "soft hyphens as entities": lambda text: text.replace("l", "&shy;l"),
+    "apostrophes that are letters": lambda text: text.replace("'", "\u02bc"),
+    "line breaks of Windows": lambda text: text.replace(" ", "\r\n"),
+    "tabs": lambda text: text.replace(" ", "\t"),
+    "ligatures": lambda text: text.replace("fi", "\ufb01"),
+    "Turkish": lambda text: text.replace("i", "i\u0307").replace("I", "\u0130"),
+    "dotless": lambda text: text.replace("i", "\u0131"),
+    "Armenian and Latin's own": lambda text: text.translate(
+        str.maketrans("aognh", "\u0251օ\u0261ոհ")
+    ),
+    "more Cyrillic": lambda text: text.translate(str.maketrans("dlq", "ԁӏԛ")),
     "Greek": lambda text: text.translate(str.maketrans("oAMN", "οΑΜΝ")),
 }
 
@@ -62,7 +75,10 @@ def test_case_is_no_difference_after_the_letters_were_replaced() -> None:
     """The word in capitals is the same word, also where only one of the cases looks Latin."""
     for letter in map(chr, ALIKE):
         assert plain(seen(letter.upper())) == plain(seen(letter.lower()))
-    assert all(unicodedata.name(chr(code)).split()[0] in ("CYRILLIC", "GREEK") for code in ALIKE)
+    assert all(
+        unicodedata.name(chr(code)).split()[0] in ("CYRILLIC", "GREEK", "LATIN", "ARMENIAN")
+        for code in ALIKE
+    )
 
 
 def test_what_separates_words_still_does() -> None:

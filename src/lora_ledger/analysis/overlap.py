@@ -6,10 +6,11 @@ is of whole words and exact: hashes only propose. Memory is that of the task, no
 It judges nothing, compares no answers and reads no file.
 
 A *word* is a run of letters or a number: digits, a decimal part, and thousands separators, which
-are dropped. All else separates words. Text is compared as it is seen: characters without a width
-(soft hyphens, zero-width spaces, marks of direction, controls) are taken out, Unicode's NFKC makes
-one of the forms of a letter, and letters of other scripts that look like Latin ones become these,
-in the task and in the corpus alike. Case is no difference.
+are dropped. All else separates words. Text is compared as it is seen: HTML's entities become their
+characters, characters without a width (soft hyphens, zero-width spaces, marks of direction,
+controls) are taken out, Unicode's NFKC makes one of the forms of a letter, and letters that look
+like Latin ones or like an apostrophe become these, in the task and in the corpus alike. Case is no
+difference.
 
 A *masked* text has every number and every capitalised word masked, a run of like masks as one. A
 word that starts a sentence is masked with the names: which of them is a name would take a lexicon
@@ -24,6 +25,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import unescape
 
 import numpy as np
 import numpy.typing as npt
@@ -49,12 +51,15 @@ INVISIBLE = re.compile(
     "\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
-# Cyrillic, then Greek. A pair of cases is named where either of the two looks like a Latin letter,
-# so that case stays no difference.
-LATIN = "abehijkmopcstxyw" + "abezhikmnoptyx"
-ALIKE = str.maketrans("авеһіјкморсѕтхуԝ" + "αβεζηικμνορτυχ", LATIN) | str.maketrans(
-    "АВЕҺІЈКМОРСЅТХУԜ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", LATIN.upper()
+ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+# Cyrillic, Greek, then Latin's own and Armenian. A pair of cases is named where either of the two
+# looks like a Latin letter, so that case stays no difference.
+LATIN = "abehijkmopcstxywdql" + "abezhikmnoptyx" + "agounh"
+ALIKE = str.maketrans("авеһіјкморсѕтхуԝԁԛӏ" + "αβεζηικμνορτυχ" + "ɑɡօսոհ", LATIN) | str.maketrans(
+    "АВЕҺІЈКМОРСЅТХУԜԀԚӀ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ" + "ⱭꞬՕՍՈՀ", LATIN.upper()
 )
+# Letters to Unicode, marks to the eye; and Turkish's two, of which Python's `lower` makes a pair.
+ALSO = ALIKE | dict.fromkeys(map(ord, "ʹʺʻʼʽʾʿˈˮꞌ"), "'") | str.maketrans("ıİ", "iI")
 Ids = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint64]
 
@@ -66,9 +71,13 @@ def tokens(text: str) -> list[str]:
 
 def seen(text: str) -> str:
     """The text without what has no width, with one form of each letter."""
+    # An entity may have been escaped once more, as in `&amp;#39;`.
+    for _ in range(2 if "&" in text else 0):
+        text = ENTITY.sub(lambda found: unescape(found[0]), text)
     if text.isascii():
         return text.encode().translate(None, CONTROLS).decode()
-    return unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).translate(ALIKE)
+    one = unicodedata.normalize("NFKC", INVISIBLE.sub("", text))
+    return one.translate(ALSO).replace("i\u0307", "i")
 
 
 def plain(word: str) -> str:
