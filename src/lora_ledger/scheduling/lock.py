@@ -13,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+from lora_ledger.data.sources import home
+
 FOLDER = Path(".snakemake")
 
 
@@ -31,6 +33,10 @@ def main() -> None:
         )
     for left in (FOLDER / "locks").glob("*.lock"):
         left.unlink(missing_ok=True)
+    # Snakemake keeps files in the user's cache before it reads any rule.
+    instead = home.writable(os.environ)
+    if instead:
+        print(f"the home cannot be written; caches are in {instead}", file=sys.stderr)
     # Kept open across the change of program, the lock lasts as long as the command does.
     os.set_inheritable(handle, True)
     os.execvp(command[0], command)

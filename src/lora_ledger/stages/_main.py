@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lora_ledger.common.surroundings import clear
+from lora_ledger.data.sources import home
 from lora_ledger.data.sources.cache import SourceError
 from lora_ledger.scheduling.stage import Stage
 
+OUTPUTS = ("out", "items")
 EXPECTED = (ValueError, OSError, SourceError)
 """What a wrong study, path or file raises; a stage adds what else its work may."""
 
@@ -53,6 +55,18 @@ def run(
             "decides how it is computed",
             file=sys.stderr,
         )
+    instead = home.writable(os.environ)
+    if instead:
+        print(f"{stage.name}: the home cannot be written; caches are in {instead}", file=sys.stderr)
+    for place in (getattr(args, name, None) for name in OUTPUTS):
+        # Before the work, which may take a day.
+        if isinstance(place, Path) and not home.takes_files(place.parent):
+            print(
+                f"{stage.name}: {place}: found a folder that cannot be written, expected one that "
+                "can; name another, or see to its mode and to space on the disk",
+                file=sys.stderr,
+            )
+            return 2
     caught: tuple[type[Exception], ...] = (*EXPECTED, *([expected] if expected else []))
     try:
         said = work(args)
