@@ -66,6 +66,7 @@ STUDY: dict[str, Any] = {
         "full-linear": {"kind": "full-linear", "learning_rates": [1e-3]},
         "lora": LORA,
         "pissa": LORA | {"init": "pissa"},
+        "muon": {"kind": "full", "learning_rates": [1e-3], "optimiser": {"name": "muon"}},
     },
     "budgets": {"short": {"tokens": 600}},
 }

@@ -222,6 +222,41 @@ def test_a_section_that_names_another_optimiser_stands_whole() -> None:
     assert over(Schedule(warmup_steps=3), Schedule(cooldown=0.1)).warmup_steps == 3
 
 
+@pytest.mark.parametrize(
+    ("setting", "method", "said"),
+    [
+        ("{name: sgd, betas: [0.9, 0.9]}", "", "settings.code-cpt.optimiser.betas: found"),
+        ("{name: lion, eps: 1.0e-8}", "", "expected a key that lion reads: betas, weight_decay"),
+        ("{momentum: 0.9}", "", "a key that adamw reads: betas, eps, weight_decay"),
+        ("{}", "{name: sgd, eps: 1.0e-6}", "methods.full.optimiser.eps: found 1e-06"),
+        ("{}", "{momentum: 0.9}", "methods.full.optimiser.momentum: found 0.9"),
+        ("{name: lion}", "{eps: 1.0e-6}", "lion reads, as settings.code-cpt has it trained: betas"),
+    ],
+)
+def test_a_key_that_the_optimiser_does_not_read_is_refused(
+    setting: str, method: str, said: str
+) -> None:
+    with pytest.raises(StudyError) as found:
+        parse(with_optimisers(setting, method))
+    assert said in str(found.value)
+
+
+def test_a_key_that_the_optimiser_reads_may_come_from_either_section() -> None:
+    given = with_optimisers("{name: lion}", "{betas: [0.9, 0.99]}")
+    assert parse(given).recipe_of("code-cpt", "full").optimiser.name == "lion"
+    given = with_optimisers("{betas: [0.9, 0.9]}", "{name: muon, momentum: 0.5}")
+    assert parse(given).recipe_of("code-cpt", "full").optimiser.betas == (0.9, 0.95)
+
+
+def with_optimisers(setting: str, method: str) -> str:
+    """`smoke`, whose setting code-cpt and method full say something of the optimiser."""
+    text = SMOKE.replace("  code-cpt:\n", f"  code-cpt:\n    optimiser: {setting}\n")
+    own = f", optimiser: {method}" if method else ""
+    full = "full: {kind: full, learning_rates: [1.0e-3]"
+    assert text.count(full) == 1
+    return text.replace(full, full + own)
+
+
 def test_unknown_study_names_the_nearest() -> None:
     with pytest.raises(StudyError, match=r"config/smokee\.yaml.*did you mean 'smoke'"):
         load("smokee")

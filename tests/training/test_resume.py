@@ -113,6 +113,7 @@ DEATHS = {
         ("full", ["first step", "mid-run", "first checkpoint", "second checkpoint"]),
         ("lora", ["first step", "mid-run", "first checkpoint", "second checkpoint", "record"]),
         ("pissa", ["second checkpoint"]),
+        ("muon", ["second checkpoint"]),
     ],
 )
 def test_killed_runs_end_like_an_uninterrupted_one(

@@ -11,17 +11,40 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, PositiveFloat
 
 from lora_ledger.catalogue import Frozen
+from lora_ledger.common.errors import KeyProblem
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+READ = {
+    "adamw": ("betas", "eps", "weight_decay"),
+    "lion": ("betas", "weight_decay"),
+    "muon": ("betas", "eps", "weight_decay", "momentum"),
+    "sgd": ("weight_decay", "momentum"),
+}
+"""The keys that each optimiser reads."""
 
 
 class Optimiser(Frozen):
     """`lion` is llm-foundry's DecoupledLionW: its decay is not multiplied by the rate."""
 
-    name: Literal["adamw", "lion"] = "adamw"
+    name: Literal["adamw", "lion", "muon", "sgd"] = "adamw"
     betas: tuple[Share, Share] = (0.9, 0.95)
     eps: PositiveFloat = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.95, description="Of `sgd`, and of `muon`, where it is Nesterov's."
+    )
+
+    def check(self, where: str, setting: str = "") -> None:
+        """Refuse a key that was given and that the optimiser, which `setting` may have named, does
+        not read."""
+        for key in sorted(self.model_fields_set - {"name", *READ[self.name]}):
+            raise KeyProblem(
+                f"{where}{key}",
+                getattr(self, key),
+                f"a key that {self.name} reads{setting}: {', '.join(READ[self.name])}",
+            )
 
 
 class Schedule(Frozen):

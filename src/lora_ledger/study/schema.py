@@ -326,6 +326,10 @@ def _check_setting(
                 f"{_either([one for one in UNITS if one in regime.budgets])}, since "
                 f"settings.{name} is of the regime {setting.regime}",
             )
+    setting.optimiser.check(f"{here}.optimiser.")
+    for method in study.methods_of(name):
+        own = f"methods.{method}.optimiser."
+        study.recipe_of(name, method).optimiser.check(own, f", as settings.{name} has it trained")
     if setting.batch_size % setting.micro_batch_size:
         raise KeyProblem(
             f"{here}.micro_batch_size",

@@ -218,7 +218,8 @@ class CellTrainer(Trainer):  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         groups = self.run.method.groups(self.model)
-        self.optimizer: Any = optimisers.build(self.run.optimiser, groups, self.run.rate)
+        hidden = optimisers.hidden_matrices(self.model)
+        self.optimizer: Any = optimisers.build(self.run.optimiser, groups, self.run.rate, hidden)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
