@@ -198,6 +198,7 @@ def test_a_diverged_cell_passes_its_status_on(study: Study, problems: Path, tmp_
     )  # fmt: skip
     model = tmp_path / "no-weights"
     model.mkdir()
+    (model / "config.json").write_text("{}")
     record, rows = run(study, model, problems, tmp_path, cell="c", trained=tmp_path / "cell")
     assert (record.status, record.results, rows) == ("diverged", {}, [])
 

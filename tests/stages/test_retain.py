@@ -146,6 +146,7 @@ def test_a_diverged_cell_passes_its_status_on(tmp_path: Path) -> None:
     factories.diverged(tmp_path / "cell" / "record.json", "train", "repair/lora-olora/tokens/s1")
     for name in ("model", "data"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
     record = retain(
         load(str(SMOKE)), "facts", "repair/lora-olora/tokens/s1", tmp_path / "model",
         tmp_path / "cell", tmp_path / "data", tmp_path / "r.json", tmp_path / "r.csv.gz",

@@ -110,8 +110,15 @@ def identity(folder: Path) -> Input:
     if (folder / "record.json").is_file():
         return read_record(folder / "record.json").input
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: found nothing, expected the folder that a stage wrote")
+        raise FileNotFoundError(
+            f"{folder}: found nothing, expected the folder that a stage wrote; run that stage, or "
+            "correct the path"
+        )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise FileNotFoundError(
+            f"{folder}: found an empty folder, expected one that a stage wrote; run that stage"
+        )
     return of_bytes(digest_json({str(p.relative_to(folder)): digest_file(p) for p in files}))
 
 

@@ -33,6 +33,21 @@ def place(name: str, help: str = "", **more: Any) -> tuple[str, dict[str, Any]]:
     return flag(name, help, type=Path, **more)
 
 
+def _said(error: Exception) -> str:
+    """An error in words; the system's own name a path at best, here also what was expected."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno is None:
+        return str(error)
+    path, why = os.fsdecode(error.filename), (error.strerror or "").lower()
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return (
+            f"{path}: found nothing, expected what an earlier stage wrote; run that stage, or "
+            "correct the path"
+        )
+    if isinstance(error, IsADirectoryError):
+        return f"{path}: found a folder, expected a file; name the file"
+    return f"{path}: {why}, expected to be able to read and write there; see to its mode"
+
+
 def run(
     stage: Stage,
     description: str | None,
@@ -71,7 +86,7 @@ def run(
     try:
         said = work(args)
     except caught as error:
-        print(f"{stage.name}: {error}", file=sys.stderr)
+        print(f"{stage.name}: {_said(error)}", file=sys.stderr)
         return 2
     if said:
         print(said)

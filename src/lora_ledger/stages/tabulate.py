@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.atomic import write_text_atomic
 from lora_ledger.records.record import Record
 from lora_ledger.scheduling.stage import Stage, every_method, of_the_whole
@@ -85,6 +86,8 @@ def tabulate(evidence: Evidence, out: Path) -> Record:
 def paths_of(given: Sequence[str]) -> list[Path]:
     """The paths given; for `-` alone those on standard input, quoted as a shell quotes them."""
     names = shlex.split(sys.stdin.read()) if list(given) == ["-"] else given
+    if not names:
+        raise KeyProblem("--records", [], "names of records on standard input")
     return [Path(name) for name in names]
 
 

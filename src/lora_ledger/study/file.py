@@ -55,7 +55,8 @@ def load(name_or_path: str) -> Study:
         near = nearest(path.stem, known)
         hint = f"; did you mean {near!r}?" if near else ""
         raise StudyError(
-            f"study: found no file {path}, expected one of {', '.join(known)} or a path{hint}"
+            f"study: found no file {path}, expected a path or one of those in {path.parent}: "
+            f"{', '.join(known) or 'none is there'}{hint}"
         )
     return parse(path.read_bytes(), str(path))
 

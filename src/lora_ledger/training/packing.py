@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -104,11 +105,18 @@ def counted(made: Iterable[Row | None], examples: int) -> tuple[list[Row], dict[
 def fixed(path: str) -> Tokenizer:
     """The tokenizer of a `tokenizer.json`, which neither cuts nor pads by itself.
 
-    What is too long is dropped and counted, never cut.
+    What is too long is dropped and counted, never cut. Raises FileNotFoundError or ValueError for
+    a path that is not there, or a file that is none.
     """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(path)
+    content = Path(path).read_text("utf-8")
+    try:
+        tokenizer = Tokenizer.from_str(content)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise ValueError(
+            f"{path}: found {error}, expected a tokenizer as `save_pretrained` writes it"
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -102,6 +102,12 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     where = resolve(study.compute)
     logging.disable_progress_bar()
     torch_setup(study.compute.threads, where["device"])
+    for split in ("train", "validation"):
+        if not (job.data / split).is_dir():
+            raise FileNotFoundError(
+                f"{job.data / split}: found nothing, expected packed data; run the prepare stage "
+                "for this setting"
+            )
     examples = read_examples(load_from_disk(str(job.data / "train")))
     validation = read_examples(
         load_from_disk(str(job.data / "validation")), setting.validation_examples
