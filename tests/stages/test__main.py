@@ -84,13 +84,13 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
 def test_tables_of_nothing_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     with pytest.raises(ValueError, match="--records: found"):
         paths_of(["-"])
 
 
+@pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_ends_in_a_traceback_on_a_missing_path(
     stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
