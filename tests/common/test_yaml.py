@@ -35,6 +35,11 @@ def test_plain_values(text: str, value: Any) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize("text", ["-0.0", "-.0", "-0e0", "-1e-400", "-0"])
+def test_zero_has_one_sign(text: str) -> None:
+    assert str(load(text)) in ("0.0", "0")
+
+
 def test_quotes_make_text_and_keys_are_text() -> None:
     assert load("1: '1'\ntrue: \"true\"\n? 2.0\n: |\n  a\n  b\n") == {
         "1": "1",

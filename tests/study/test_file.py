@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 import counts
 from lora_ledger.methods.recipe import Optimiser, Schedule, over
@@ -95,6 +96,11 @@ BAD = {
         "tuning_seed: 4294967296",
         ["tuning_seed: found 4294967296", "at most 4294967295"],
     ),
+    "a number that fp32 does not have": (
+        "limit: 8, max_gen_toks: 16",
+        "limit: 8, max_gen_toks: 16, samples: 2, temperature: 1e-320",
+        ["evaluation.generate.words.temperature: found 1e-320", "at least 1e-06"],
+    ),
     "a method that looks like a flag": (
         "lora-r2: {kind: lora",
         "-r2: {kind: lora",
@@ -178,6 +184,12 @@ catalogue:
 def test_numbers_are_read_as_numbers() -> None:
     study = parse(SMOKE.replace("learning_rates: [1.0e-4]", "learning_rates: [1e-4]"))
     assert study.methods["lora-olora"].learning_rates == (0.0001,)
+
+
+@pytest.mark.parametrize("optimiser", [{"betas": (0.9, 1.0)}, {"betas": (1, 0.9)}, {"eps": 1e-320}])
+def test_what_divides_by_zero_in_fp32_is_refused(optimiser: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Optimiser(**optimiser)  # type: ignore[arg-type]
 
 
 def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> None:

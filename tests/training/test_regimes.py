@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from lora_ledger.catalogue import TokenRoles
+from lora_ledger.models.pretrained import byte_tokenizer
 from lora_ledger.study.regimes import REGIMES, UNITS
 from lora_ledger.study.schema import Setting, Study
 from lora_ledger.training.regimes import names, regime
@@ -91,3 +92,21 @@ def test_the_validation_is_cut_and_an_empty_split_refused(tiny_model: Path) -> N
         regime("cpt").splits(
             "settings.x", setting, both | {"validation": [{"text": "a"}]}, tokenizer, ROLES
         )
+
+
+@pytest.mark.parametrize(("lost", "every"), [(29, 100), (57, 100), (7, 25), (1, 3)])
+def test_a_share_that_is_allowed_is_the_share_that_was_written(lost: int, every: int) -> None:
+    """0.29 times 100 is 28.999… in binary, and the refusal of 29 asked for 0.29 once more."""
+    how = regime("ift")
+
+    def split(allowed: float) -> None:
+        setting = Setting.model_validate(
+            {"corpus": "a", "regime": "ift", "sequence_length": 12, "dropped_allowed": allowed}
+        )
+        pairs = [{"prompt": "a", "response": "b" * (20 if i < lost else 2)} for i in range(every)]
+        tokenizer = byte_tokenizer([ROLES.separator, ROLES.end_of_response])
+        how.splits("settings.s", setting, {"train": pairs}, tokenizer, ROLES)
+
+    with pytest.raises(ValueError, match=r"dropped_allowed: 0\.\d+$") as caught:
+        split(lost / every - 0.01)
+    split(float(str(caught.value).rpartition(" ")[2]))

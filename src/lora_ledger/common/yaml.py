@@ -137,4 +137,5 @@ def _scalar(kind: str, text: str, line: int) -> bool | int | float | None:
     value = float(text.replace("_", ""))
     if math.isinf(value):
         raise YamlError(line, f"the number {text[:20]}", "one below 1.8e308")
-    return value if kind == "float" else int(text.replace("_", ""))
+    # A 0 with a sign would be another record's digest for the same study.
+    return value + 0.0 if kind == "float" else int(text.replace("_", ""))

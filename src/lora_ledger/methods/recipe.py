@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from lora_ledger.catalogue import Frozen
 from lora_ledger.common.errors import KeyProblem
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 READ = {
@@ -26,11 +27,14 @@ READ = {
 
 
 class Optimiser(Frozen):
-    """`lion` is llm-foundry's DecoupledLionW: its decay is not multiplied by the rate."""
+    """`lion` is llm-foundry's DecoupledLionW: its decay is not multiplied by the rate.
+
+    A beta of 1 and an `eps` that fp32 rounds to 0 divide by 0.
+    """
 
     name: Literal["adamw", "lion", "muon", "sgd"] = "adamw"
-    betas: tuple[Share, Share] = (0.9, 0.95)
-    eps: PositiveFloat = 1e-8
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    eps: Annotated[float, Field(ge=1e-30)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.95, description="Of `sgd`, and of `muon`, where it is Nesterov's."

@@ -15,6 +15,9 @@ from lora_ledger.common.errors import KeyProblem, require
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
+LOWEST = 1e-6
+"""The least temperature above 0."""
+
 
 class TaskRun(Frozen):
     """One way to run a generation task."""
@@ -37,6 +40,12 @@ class TaskRun(Frozen):
 
     @model_validator(mode="after")
     def _samples_differ(self) -> TaskRun:
+        if 0 < self.temperature < LOWEST:
+            raise KeyProblem(
+                "temperature",
+                self.temperature,
+                f"0, which is greedy, or at least {LOWEST:g}: logits over less are beyond fp32",
+            )
         if self.samples > 1 and self.temperature == 0:
             raise KeyProblem("temperature", 0.0, "above 0 when there are several samples")
         if self.diversity and self.samples < 2:

@@ -8,12 +8,12 @@ A regime knows no schedule, no optimiser and no method, and the module level nee
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lora_ledger.catalogue import TokenRoles
+from lora_ledger.common.shares import exactly
 from lora_ledger.study.regimes import Facts
 from lora_ledger.study.schema import Setting
 from lora_ledger.training import divergence
@@ -67,8 +67,8 @@ class Regime(ABC):
                     "corpus"
                 )
             lost, every = counts[split]["dropped_over_length"], counts[split]["examples"]
-            if lost > setting.dropped_allowed * every:
-                share = math.ceil(100 * lost / every) / 100
+            if lost > exactly(setting.dropped_allowed) * every:
+                share = -(-100 * lost // every) / 100
                 raise ValueError(
                     f"{key}.dropped_allowed: found {lost:,} of {every:,} {split} examples of "
                     f"{setting.corpus} over {setting.sequence_length} tokens, expected a share of "
