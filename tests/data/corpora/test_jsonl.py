@@ -82,6 +82,32 @@ def test_templates_over_columns(tmp_path: Path) -> None:
     assert (one.prompt, one.response) == ("1+{1}?", "2")
 
 
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-1e400", "true", "null", "[1]"])
+def test_what_is_no_number_fills_no_template(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"x": {written}, "r": "a"}}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1, key 'x': found "):
+        list(read({"data": path}, {"prompt_template": "Q {x}", "response": "r"}))
+
+
+def test_single_precision_is_written_as_it_was(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = [0.1, 1e-45, 3.4e38, -0.5, None]
+    columns = {
+        "text": pa.array(["a"] * 5),
+        "x": pa.array(numbers, pa.float32()),
+        "at": pa.array([3_600_000_000_001] * 5, pa.time64("ns")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    found = list(read({"data": tmp_path / "a.parquet"}, {}))
+    assert [one.fields["x"] for one in found] == numbers
+    assert {one.fields["at"] for one in found} == {"01:00:00.000000001"}
+    options = {"prompt_template": "Q {x}", "response": "text"}
+    assert next(read({"data": tmp_path / "a.parquet"}, options)).prompt == "Q 0.1"
+
+
 def test_a_template_cannot_reach_into_python(tmp_path: Path) -> None:
     options = {"prompt_template": "{query.__class__}"}
     with pytest.raises(ValueError, match=r"line 1: no key 'query.__class__'"):

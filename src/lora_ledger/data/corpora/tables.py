@@ -253,7 +253,7 @@ def _parquet(file: BinaryIO, place: str) -> Iterator[tuple[int, object]]:
         table = parquet.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False)
         special = [one.name for one in table.schema_arrow if not _is_json(one.type)]
         for batch in table.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-            for value in _values(batch, place, number):
+            for value in _values(_as_written(batch), place, number):
                 number += 1
                 for column in special:
                     where = f"{place}, row {number}, column '{column}'"
@@ -264,6 +264,23 @@ def _parquet(file: BinaryIO, place: str) -> Iterator[tuple[int, object]]:
             f"{place}, row {number + 1}: not Parquet ({error}); expected a whole Parquet file; "
             "fetch it again"
         ) from None
+
+
+def _as_written(batch: Any) -> Any:
+    """Columns of single precision as their shortest decimals, since 0.1 in fp32 is 0.1000000015 to
+    Python; times of day with nanoseconds, which Python's lack, as ISO 8601."""
+    import pyarrow
+
+    for i, kind in enumerate(batch.schema.types):
+        to: Any = None
+        if pyarrow.types.is_float32(kind):
+            to = pyarrow.float64()
+        elif pyarrow.types.is_time64(kind) and kind.unit == "ns":
+            to = pyarrow.string()
+        if to is not None:
+            column = batch.column(i).cast(pyarrow.string()).cast(to)
+            batch = batch.set_column(i, batch.schema.names[i], column)
+    return batch
 
 
 def _values(batch: Any, place: str, before: int) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ texts.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Formatter
@@ -98,6 +99,11 @@ def _filled(row: Row, template: Template) -> str:
         if name is not None:
             found = row.values.get(name)
             number = isinstance(found, int | float) and not isinstance(found, bool)
+            if isinstance(found, float) and not math.isfinite(found):
+                raise ValueError(
+                    f"{row.place}, key '{name}': found {found}, no number below 1.8e308, "
+                    "expected one that can be written down; write it as text or leave the row out"
+                )
             made.append(str(found) if number else _text(row, name))
     return "".join(made)
 
