@@ -65,6 +65,13 @@ def test_a_tokenizer_with_a_beginning_needs_the_key(
     assert token_ids(roles("<s>"), folder)["begin"] == {"token": "<s>", "id": 0}
 
 
+def test_a_tokenizer_with_two_tokens_before_a_text_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "<s> <|x|> $A")
+    for begin in ("", "<s>", "<|x|>"):
+        with pytest.raises(ValueError, match=r"found <s> <\|x\|>, .* expected one token at most"):
+            token_ids(roles(begin), folder)
+
+
 def test_what_puts_nothing_before_a_text_needs_none(tmp_path: Path) -> None:
     for number, (template, keys) in enumerate(
         [("", {}), ("$A </s>", {}), ("", {"add_bos_token": False})]

@@ -46,7 +46,13 @@ def token_ids(roles: TokenRoles, folder: Path) -> dict[str, dict[str, Any]]:
         role: {"token": token, "id": token_id(vocabulary, role, token)}
         for role, token in roles.model_dump(exclude_defaults=True).items()
     }
-    own = _put_before(tokenizer) or _configured(folder)
+    before = _put_before(tokenizer)
+    if len(before) > 1:
+        raise ValueError(
+            f"{folder}/tokenizer.json: found {' '.join(before)}, which it puts before every text, "
+            "expected one token at most: `tokens.begin` holds one; such a model is not read"
+        )
+    own = "".join(before) or _configured(folder)
     if own and own != roles.begin:
         raise ValueError(
             f"tokens.begin: found {roles.begin!r}, expected {own!r}, which the tokenizer in "
@@ -56,14 +62,14 @@ def token_ids(roles: TokenRoles, folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _put_before(tokenizer: Any) -> str:
-    """The tokens that encoding puts before a text, joined, or ""."""
+def _put_before(tokenizer: Any) -> list[str]:
+    """The tokens that encoding puts before a text."""
     with_special = tokenizer.encode(SAMPLE, add_special_tokens=True).tokens
     plain = tokenizer.encode(SAMPLE, add_special_tokens=False).tokens
     for before in range(len(with_special) - len(plain) + 1):
         if with_special[before : before + len(plain)] == plain:
-            return "".join(with_special[:before])
-    return ""
+            return list(with_special[:before])
+    return []
 
 
 def _configured(folder: Path) -> str:
