@@ -117,6 +117,7 @@ def test_a_diverged_cell_loads_nothing(
     data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
     factories.diverged(tmp_path / "cell/record.json", "train", CELL)
     monkeypatch.setattr(build, "hold", lambda *a: pytest.fail("weights were loaded"))
     subject = Subject(load(str(SMOKE)), CELL, tmp_path / "model", tmp_path / "cell")

@@ -3,7 +3,7 @@
 In: the parsed content of a study file (`study_file.load` reads it).
 Out: a `Study` with its four axes (setting, method, budget, seed), the learning rates, and what is
 evaluated how. Everything that can be known to be wrong before any compute is refused here.
-It does not say which jobs follow (`plan` does) and reads no file but the catalogue.
+It does not say which jobs follow (`cells` does) and reads no file but the catalogue.
 """
 
 from __future__ import annotations
