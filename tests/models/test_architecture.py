@@ -65,6 +65,7 @@ def test_shapes_and_counts_are_those_of_the_built_model(variant: dict[str, objec
     assert architecture.module_names(config) == linear_shapes(model)
     model.tie_weights()
     assert architecture.total_parameters(config) == sum(p.numel() for p in model.parameters())
+    assert architecture.tensors(config) == {n: p.numel() for n, p in model.named_parameters()}
     in_blocks = sum(
         parameter.numel()
         for name, parameter in model.model.layers.named_parameters()

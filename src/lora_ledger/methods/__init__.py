@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -30,7 +31,7 @@ def _found() -> tuple[type[MethodBase], ...]:
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, MethodBase)
-        and value is not MethodBase
+        and not isabstract(value)
         and value.__module__ == module.__name__
     )
 

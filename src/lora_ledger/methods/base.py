@@ -120,6 +120,10 @@ class MethodBase(Frozen):
         """Refuse what a model with this config.json cannot be trained with; `where` stands before
         the key, as in `methods.mine.`. Raises KeyProblem or ArchitectureError."""
 
+    def check_optimiser(self, optimiser: Optimiser, where: str, setting: str) -> None:
+        """Refuse an optimiser that the method cannot be trained with in `setting`; `where` stands
+        before the method's key. Raises KeyProblem."""
+
     @classmethod
     @abstractmethod
     def colours(cls, methods: Sequence[Self]) -> list[str]:
@@ -168,6 +172,14 @@ class MethodBase(Frozen):
     @abstractmethod
     def trainable_parameters(self, config: Mapping[str, object]) -> int:
         """The number of weights that train, from config.json alone."""
+
+    def held_parameters(self, config: Mapping[str, object]) -> int:
+        """The number of weights that a gradient and the optimiser's state are held for."""
+        return self.trainable_parameters(config)
+
+    def trained(self, model: Any) -> int:
+        """The number of weights that train, counted on the model."""
+        return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
     @abstractmethod
     def flops_per_token(self, config: Mapping[str, object], sequence_length: int) -> float:

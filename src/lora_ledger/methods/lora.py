@@ -1,9 +1,9 @@
-"""LoRA through peft, with rsLoRA, DoRA and the initialisations that split the base weight.
+"""LoRA through peft, with rsLoRA, DoRA, LoRA+ and the initialisations that split the base weight.
 
 In: a model and a `LoraMethod`. Out: a peft model whose adapter alone trains; saved as a peft folder
 that loads on the untouched base model, whatever the initialisation.
-PiSSA and OLoRA train B A beside W − s B₀ A₀. They are saved as an ordinary LoRA of twice the rank:
-s (B A − B₀ A₀) = s [B, −B₀] [A; A₀].
+PiSSA, MiLoRA, the band between them, and OLoRA train B A beside W − s B₀ A₀. They are saved as an
+ordinary LoRA of twice the rank: s (B A − B₀ A₀) = s [B, −B₀] [A; A₀].
 """
 
 from __future__ import annotations
@@ -20,21 +20,15 @@ from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.seeds import stream
 from lora_ledger.models import architecture
 
-from .base import MethodBase
+from . import initialisations, partial
+from .base import Groups, MethodBase
+from .partial import Layers
+from .shades import between, ends
 
 WEIGHTS = "adapter_model.safetensors"
-SPLITS_BASE = ("pissa", "olora")
-PLAIN = ("default", False, False, "all")
-# Light and dark ends: blue, then hues of Tol's that keep apart in colour-blindness.
-HUES = (
-    ("#9ecae1", "#08306b"),
-    ("#66ccbb", "#117755"),
-    ("#dd99cc", "#882277"),
-    ("#cccc55", "#777711"),
-    ("#ee99aa", "#882255"),
-    ("#bbaaee", "#332288"),
-    ("#bbbbbb", "#555555"),
-)
+SPLITS_BASE = ("pissa", "olora", *initialisations.BANDS)
+NOT_OF_THE_VARIANT = {"kind", "title", "learning_rates", "at", "rank", "alpha", "dropout"}
+"""Keys that shades of one hue may differ in."""
 
 
 class LoraMethod(MethodBase):
@@ -49,7 +43,17 @@ class LoraMethod(MethodBase):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     rslora: bool = False
     dora: bool = False
-    init: Literal["default", "gaussian", "pissa", "olora", "orthogonal"] = "default"
+    init: Literal["default", "gaussian", "pissa", "middle", "milora", "olora", "orthogonal"] = (
+        "default"
+    )
+    init_scale: PositiveFloat = Field(1.0, description="A's first entries are multiplied by it.")
+    train: Literal["all", "b-only"] = Field(
+        "all", description="`b-only`: A has orthonormal rows and is frozen."
+    )
+    learning_rate_ratio: PositiveFloat = Field(
+        1.0, description="B's rate over A's, as in LoRA+; `learning_rates` are A's."
+    )
+    layers: Layers = "all"
 
     @property
     def starts_from_base(self) -> bool:
@@ -68,32 +72,37 @@ class LoraMethod(MethodBase):
 
     @classmethod
     def colours(cls, methods: Sequence[Self]) -> list[str]:
-        """Shades of blue, darker with rank; each further variant has a hue of its own."""
-        from matplotlib.colors import LinearSegmentedColormap, to_hex
-
+        """Shades of blue, darker with rank; each further variant has a hue of its own, and so has
+        what differs from another only in keys that make no variant."""
         ranks = sorted({method.rank for method in methods})
-        variants = list(dict.fromkeys([PLAIN, *(method._variant() for method in methods)]))
-        found = []
+        last = max(1, len(ranks) - 1)
+        seen: list[tuple[str, int]] = []
+        hues: list[tuple[str, int]] = []
         for method in methods:
-            ends = HUES[variants.index(method._variant()) % len(HUES)]
-            place = ranks.index(method.rank) / (len(ranks) - 1) if len(ranks) > 1 else 0.6
-            shades = LinearSegmentedColormap.from_list("ranks", ends)
-            found.append(str(to_hex(shades(place))))
-        return found
+            shade = (method._variant(), method.rank)
+            hues.append((shade[0], seen.count(shade)))
+            seen.append(shade)
+        known = list(dict.fromkeys([("{}", 0), *hues]))
+        return [
+            between(*ends(known.index(hue)), ranks.index(rank) / last if len(ranks) > 1 else 0.6)
+            for hue, (_, rank) in zip(hues, seen, strict=True)
+        ]
 
-    def _variant(self) -> tuple[object, ...]:
+    def _variant(self) -> str:
         """What tells LoRAs of one rank apart in pictures."""
-        return self.init, self.dora, self.rslora, self.target_modules
+        keys = self.model_dump(mode="json", exclude=NOT_OF_THE_VARIANT, exclude_defaults=True)
+        return json.dumps(keys, sort_keys=True)
 
     def check(self, config: Mapping[str, object], where: str = "") -> None:
-        """The target modules are the model's, and the initialisation can have the rank."""
+        """The target modules and blocks are the model's, and the start can have the rank."""
+        partial.check_layers(config, self.layers, where)
         known = [*architecture.GROUPS, *architecture.module_names(config)]
         targets = self.target_modules
         for target in (targets,) if isinstance(targets, str) else targets:
             model = f"a module of a {config['model_type']} model"
             require(f"{where}target_modules", target, known, model)
-        shapes = architecture.module_names(config)
-        widest = min(min(shapes[name]) for name in self._targets(config))
+        shapes = [architecture.module_names(config)[name] for name in self._targets(config)]
+        widest = min(min(shape) for shape in shapes)
         if self.init in SPLITS_BASE and self.rank > widest:
             raise KeyProblem(
                 f"{where}rank",
@@ -103,6 +112,23 @@ class LoraMethod(MethodBase):
             )
         if self.init == "orthogonal" and self.rank % 2:
             raise KeyProblem(f"{where}rank", self.rank, "an even one with init orthogonal")
+        if self.init in SPLITS_BASE and self.init_scale != 1:
+            expected = f"1 with init {self.init}, whose A and B are a part of the base weight"
+            raise KeyProblem(f"{where}init_scale", self.init_scale, expected)
+        if self.train == "b-only":
+            self._check_frozen(min(inputs for inputs, _ in shapes), where)
+
+    def _check_frozen(self, inputs: int, where: str) -> None:
+        """Refuse what means nothing where A has orthonormal rows and does not train."""
+        if self.init != "default":
+            raise KeyProblem(f"{where}init", self.init, "default with train b-only")
+        if self.learning_rate_ratio != 1:
+            ratio = self.learning_rate_ratio
+            expected = "1 with train b-only, where learning_rates are B's"
+            raise KeyProblem(f"{where}learning_rate_ratio", ratio, expected)
+        if self.rank > inputs:
+            expected = f"at most {inputs} with train b-only, the fewest inputs of a target module"
+            raise KeyProblem(f"{where}rank", self.rank, expected)
 
     def apply(self, model: Any, seed: int) -> Any:
         """Freeze the model and add the adapter, drawn from a stream of its own."""
@@ -112,6 +138,7 @@ class LoraMethod(MethodBase):
         shapes = model.config.to_dict()
         self.check(shapes)
         alpha: float = self.computed()["alpha"]
+        own = self.init in initialisations.BANDS
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=self.rank,
@@ -120,11 +147,18 @@ class LoraMethod(MethodBase):
             lora_dropout=self.dropout,
             use_rslora=self.rslora,
             use_dora=self.dora,
-            init_lora_weights=True if self.init == "default" else self.init,
+            init_lora_weights=True if own or self.init == "default" else self.init,
+            **({} if self.layers == "all" else self._blocks(shapes)),
         )
         with torch.random.fork_rng():
             torch.manual_seed(stream(seed, "adapter"))
             adapted = get_peft_model(model.float(), config)
+            if self.train == "b-only":
+                initialisations.freeze_down(adapted)
+        if own:
+            initialisations.split(adapted, self.init)
+        if self.init_scale != 1:
+            initialisations.scale_down(adapted, self.init_scale)
         for _, weight in adapted.named_parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
@@ -133,6 +167,16 @@ class LoraMethod(MethodBase):
                 key: value.detach().clone() for key, value in _state(adapted).items()
             }
         return adapted
+
+    def groups(self, model: Any) -> Groups:
+        """A at the rate, B at the rate times the ratio (Hayou et al. 2024); DoRA's magnitudes are
+        with A."""
+        if self.learning_rate_ratio == 1:
+            return super().groups(model)
+        trains = [(name, w) for name, w in model.named_parameters() if w.requires_grad]
+        up = [w for name, w in trains if ".lora_B." in name]
+        rest = [w for name, w in trains if ".lora_B." not in name]
+        return [(rest, 1.0), (up, self.learning_rate_ratio)]
 
     def save(self, model: Any, out: Path, name: str, source: Path) -> Path:
         """A peft folder of two files; the base model is called by its catalogue name."""
@@ -165,22 +209,41 @@ class LoraMethod(MethodBase):
         return out / WEIGHTS
 
     def trainable_parameters(self, config: Mapping[str, object]) -> int:
-        """r (in + out) a module; DoRA adds one magnitude for each output feature."""
-        return architecture.lora_parameters(
-            config, self._targets(config), self.rank, dora=self.dora
-        )
+        """r (in + out) a module, or r out where A is frozen; DoRA adds one magnitude for each
+        output feature."""
+        return self._parameters(config, down=self.train == "all", dora=self.dora)
 
     def flops_per_token(self, config: Mapping[str, object], sequence_length: int) -> float:
         """4 N + 6 R and three times the attention products, N frozen and R adapter weights.
 
         Frozen weights pass gradients on and get none (Schulman et al. 2025: about two thirds of
-        full fine-tuning). DoRA's norms are left out.
+        full fine-tuning); those below the first adapter do not even that. DoRA's norms are left
+        out.
         """
-        base = architecture.read(config)
-        weights = architecture.linear_parameters(config) + base.vocab * base.hidden
-        adapter = architecture.lora_parameters(config, self._targets(config), self.rank)
-        forward = architecture.forward_flops_per_token(config, sequence_length)
-        return 3 * forward - 2.0 * weights + 6.0 * adapter
+        base = architecture.training_flops_per_token(
+            config,
+            sequence_length,
+            trained=self._parameters(config, down=self.train == "all"),
+            blocks=len(partial.blocks(config, self.layers)),
+        )
+        return base + 4.0 * self._parameters(config)
+
+    def _parameters(
+        self, config: Mapping[str, object], *, down: bool = True, dora: bool = False
+    ) -> int:
+        return architecture.lora_parameters(
+            config,
+            self._targets(config),
+            self.rank,
+            dora=dora,
+            down=down,
+            blocks=len(partial.blocks(config, self.layers)),
+        )
+
+    def _blocks(self, config: Mapping[str, object]) -> dict[str, Any]:
+        """What peft is told of the blocks that have an adapter."""
+        places = list(partial.blocks(config, self.layers))
+        return {"layers_to_transform": places, "layers_pattern": "layers"}
 
     def _targets(self, config: Mapping[str, object]) -> tuple[str, ...]:
         return architecture.resolve_targets(config, self.target_modules)

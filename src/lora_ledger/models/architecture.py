@@ -140,12 +140,44 @@ def total_parameters(config: Config) -> int:
     return embeddings + norms + linear_parameters(config)
 
 
+def tensors(config: Config) -> dict[str, int]:
+    """The parameters of the whole model by transformers' names, with their numbers of entries.
+
+    A tied embedding is there once, under the name of the input's.
+    """
+    model = read(config)
+    found = {"model.embed_tokens.weight": model.vocab * model.hidden}
+    for block in range(model.layers):
+        here = f"model.layers.{block}."
+        for name, (rows, columns) in model.modules.items():
+            part = "self_attn" if name in ATTENTION else "mlp"
+            found[f"{here}{part}.{name}.weight"] = rows * columns
+            if name in model.biased:
+                found[f"{here}{part}.{name}.bias"] = columns
+        if model.model_type == "qwen3":
+            for name in ("q_norm", "k_norm"):
+                found[f"{here}self_attn.{name}.weight"] = model.head_dim
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            found[f"{here}{name}.weight"] = model.hidden
+    found["model.norm.weight"] = model.hidden
+    if not model.tied:
+        found["lm_head.weight"] = model.vocab * model.hidden
+    return found
+
+
 def lora_parameters(
-    config: Config, targets: str | Sequence[str], rank: int, *, dora: bool = False
+    config: Config,
+    targets: str | Sequence[str],
+    rank: int,
+    *,
+    dora: bool = False,
+    down: bool = True,
+    blocks: int | None = None,
 ) -> int:
     """Trainable parameters of LoRA: r·(in + out) a module (A is r × in, B is out × r).
 
-    DoRA adds one magnitude for each output feature. Raises ArchitectureError for a rank below 1.
+    DoRA adds one magnitude for each output feature; without `down` the A are not counted; `blocks`
+    is how many blocks have adapters. Raises ArchitectureError for a rank below 1.
     """
     if rank < 1:
         raise ArchitectureError(f"rank: found {rank}, expected 1 or more")
@@ -153,8 +185,13 @@ def lora_parameters(
     total = 0
     for name in resolve_targets(config, targets):
         rows, columns = model.modules[name]
-        total += rank * (rows + columns) + (columns if dora else 0)
-    return model.layers * total
+        total += rank * ((rows if down else 0) + columns) + (columns if dora else 0)
+    return (model.layers if blocks is None else blocks) * total
+
+
+def block_weights(config: Config) -> int:
+    """Entries of the matrices of one block, without biases."""
+    return sum(rows * columns for rows, columns in read(config).modules.values())
 
 
 def forward_flops_per_token(config: Config, sequence_length: int) -> float:
@@ -165,9 +202,31 @@ def forward_flops_per_token(config: Config, sequence_length: int) -> float:
     softmax and activations are left out, as is usual.
     """
     model = read(config)
-    weights = sum(rows * columns for rows, columns in model.modules.values()) * model.layers
-    attention = 2 * model.layers * model.heads * model.head_dim * (sequence_length + 1)
+    weights = block_weights(config) * model.layers
+    attention = _attention_flops(model, sequence_length) * model.layers
     return float(2 * (weights + model.vocab * model.hidden) + attention)
+
+
+def training_flops_per_token(
+    config: Config, sequence_length: int, *, trained: int, blocks: int | None = None
+) -> float:
+    """Floating-point operations of forward and backward, per token of a full causal sequence.
+
+    To the forward pass come two for each weight of the head and of the last `blocks` blocks, which
+    pass the gradient on, twice their attention products, and two for each of the `trained` entries
+    of matrices. The gradient goes to the input of the first of these blocks.
+    """
+    model = read(config)
+    through = model.layers if blocks is None else blocks
+    passed = block_weights(config) * through + model.vocab * model.hidden
+    attention = _attention_flops(model, sequence_length) * through
+    forward = forward_flops_per_token(config, sequence_length)
+    return forward + 2.0 * (passed + attention + trained)
+
+
+def _attention_flops(model: Architecture, sequence_length: int) -> int:
+    """Of one block's forward pass."""
+    return 2 * model.heads * model.head_dim * (sequence_length + 1)
 
 
 def _size(config: Config, key: str, default: int | None = None) -> int:

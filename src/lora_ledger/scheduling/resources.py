@@ -66,7 +66,7 @@ def train_disk_mb(study: Study, method: str) -> int:
     """What is saved, and two checkpoints of weights and two moments each."""
     config, chosen = _config(study), study.methods[method]
     saved = total_parameters(config) if chosen.artefact == "model" else 0
-    return 500 + int((saved + 2 * 3 * chosen.trainable_parameters(config)) * 4 / MB)
+    return 500 + int((saved + 2 * 3 * chosen.held_parameters(config)) * 4 / MB)
 
 
 def gpus(study: Study) -> int:
@@ -109,7 +109,7 @@ def train_mb(study: Study, setting: str, method: str) -> int:
     """Weights, gradients, optimiser states and the activations of one micro-batch."""
     config, how = _config(study), study.settings[setting]
     total = total_parameters(config)
-    trainable = study.methods[method].trainable_parameters(config)
+    held = study.methods[method].held_parameters(config)
     shape = read(config)
     tokens = how.micro_batch_size * how.sequence_length
     logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3
@@ -121,7 +121,7 @@ def train_mb(study: Study, setting: str, method: str) -> int:
         kept = shape.layers * 4 * shape.hidden + block
     activations = tokens * kept
     casts = total * 2
-    return LIBRARIES_MB + int((total * 4 + trainable * 12 + casts + logits + activations) / MB)
+    return LIBRARIES_MB + int((total * 4 + held * 12 + casts + logits + activations) / MB)
 
 
 def evaluate_mb(study: Study) -> int:

@@ -328,8 +328,9 @@ def _check_setting(
             )
     setting.optimiser.check(f"{here}.optimiser.")
     for method in study.methods_of(name):
-        own = f"methods.{method}.optimiser."
-        study.recipe_of(name, method).optimiser.check(own, f", as settings.{name} has it trained")
+        own, optimiser = f"methods.{method}.", study.recipe_of(name, method).optimiser
+        optimiser.check(f"{own}optimiser.", f", as {here} has it trained")
+        study.methods[method].check_optimiser(optimiser, own, here)
     if setting.batch_size % setting.micro_batch_size:
         raise KeyProblem(
             f"{here}.micro_batch_size",

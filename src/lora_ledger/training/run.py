@@ -175,7 +175,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         "loss_curve": curves.loss,
         "validation": measured,
         "parameters": {
-            "trainable": sum(w.numel() for w in model.parameters() if w.requires_grad),
+            "trainable": method.trained(model),
             "total": sum(w.numel() for w in model.parameters()),
         },
         "flops_per_token": method.flops_per_token(config, setting.sequence_length),
