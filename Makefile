@@ -1,4 +1,5 @@
-# make results [STUDY=quickstart] [CORES=all]   the whole study, then its tables
+# make results [STUDY=quickstart] [CORES=4]     the whole study, then its tables; all cores that this
+#                                               process may use, unless CORES says how many
 # make bench                                    speed beside the peers, into results/bench
 # make test                                     the tests
 # make test-quick                               those that take no long, in under two minutes
@@ -7,7 +8,7 @@
 # gives a GPU build of about 3 GB on Linux x86-64.
 
 STUDY ?= quickstart
-CORES ?= all
+CORES ?=
 TORCH ?= default
 TORCH_VERSION := 2.13.0
 PYTORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -25,13 +26,13 @@ BENCH_PACKED := cpt=results/quickstart/packed/code-cpt ift=results/instruct/pack
 .PHONY: results bench test test-quick check lock clean
 
 results: $(READY)
-	@$(BIN)/python -m lora_ledger.scheduling.lock $(BIN)/snakemake --cores $(CORES) --config study=$(STUDY)
+	@$(BIN)/python -m lora_ledger.scheduling.lock $(BIN)/snakemake $(if $(CORES),--cores $(CORES)) --config study=$(STUDY)
 	@$(BIN)/ledger show --study $(STUDY)
 
 bench: $(READY)
-	$(BIN)/snakemake --cores $(CORES) data --config study=benchmarks
-	$(BIN)/snakemake --cores $(CORES) results/instruct/packed/gsm8k/record.json --config study=instruct
-	$(BIN)/snakemake --cores $(CORES) results/quickstart/packed/code-cpt/record.json
+	$(BIN)/snakemake $(if $(CORES),--cores $(CORES)) data --config study=benchmarks
+	$(BIN)/snakemake $(if $(CORES),--cores $(CORES)) results/instruct/packed/gsm8k/record.json --config study=instruct
+	$(BIN)/snakemake $(if $(CORES),--cores $(CORES)) results/quickstart/packed/code-cpt/record.json
 	@mkdir -p results/bench
 	$(BIN)/python benchmarks/training.py --model results/benchmarks/models/smollm2-135m-instruct-q4 \
 		--data $(BENCH_PACKED) --out results/bench/training.json $(BENCH)

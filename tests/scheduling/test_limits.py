@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,54 @@ def test_memory_limits_of_control_groups(
     assert sorted(found) == [gb * GB for gb in expected]
 
 
+@pytest.mark.parametrize(
+    ("lines", "files", "expected"),
+    [
+        ("0::/a/b\n", {"a/cpu.max": "250000 100000", "a/b/cpu.max": "max 100000"}, [2.5]),
+        ("0::/\n", {"cpu.max": "50000 100000"}, [0.5]),
+        (
+            "4:cpu,cpuacct:/docker/x\n0::/\n",
+            {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000",
+             "cpu/docker/x/cpu.cfs_quota_us": "-1", "cpu/docker/x/cpu.cfs_period_us": "100000"},
+            [4.0],
+        ),
+        ("0::/\n", {"cpu.max": "max 100000"}, []),
+    ],
+)  # fmt: skip
+def test_a_quota_of_processor_time(
+    lines: str,
+    files: dict[str, str],
+    expected: list[float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = write(tmp_path / "cgroup", lines)
+    for name, text in files.items():
+        write(tmp_path / "sys" / name, f"{text}\n")
+    assert limits.group_quotas(own, tmp_path / "sys") == expected
+    monkeypatch.setattr(limits, "OWN", own)
+    monkeypatch.setattr(limits, "MOUNTED", tmp_path / "sys")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert limits.cores() == max(1, int(min([64, *expected])))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert limits.cores() == 1
+
+
+def test_a_limit_that_may_not_be_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = write(tmp_path / "cgroup", "0::/\n")
+    write(tmp_path / "memory.max", f"{GB}\n")
+
+    def refuse(path: Path, *_: object) -> str:
+        if path.name == "memory.max":
+            raise PermissionError(path)
+        return "0::/"
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert limits.group_limits(own, tmp_path) == []
+
+
 def test_a_system_without_control_groups_has_none(tmp_path: Path) -> None:
     assert limits.group_limits(tmp_path / "none", tmp_path) == []
 
@@ -72,7 +121,8 @@ PROFILE = """
 import json, sys
 import yte
 with open(sys.argv[-1]) as stream:
-    print(json.dumps(yte.process_yaml(stream, require_use_yte=True)["resources"]))
+    found = yte.process_yaml(stream, require_use_yte=True)
+    print(json.dumps([found["cores"], *found["resources"]]))
 """
 
 
@@ -94,4 +144,5 @@ def test_the_profile_asks_for_them(visible: str | None, gpus: int, tmp_path: Pat
             cwd=where, env=environ, text=True, capture_output=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert f'"mem_mb={limits.memory_mb()}", "gpu={gpus}"' in done.stdout
+        told = [limits.cores(), f"mem_mb={limits.memory_mb()}", f"gpu={gpus}"]
+        assert json.loads(done.stdout) == told

@@ -214,6 +214,12 @@ def test_a_field_may_stand_in_place_of_a_column_but_not_name_the_row(tmp_path: P
     save({"test": [Example(group="a", prompt="x", fields={"id": 3})]}, tmp_path / "named")
     with pytest.raises(TaskError, match="found the fields id, expected other names"):
         build("lambada", tmp_path / "named")
+    for number, pair in enumerate(((2**70, 1), (1, "a"), ([1], {"a": 1}))):
+        folder = tmp_path / f"odd-{number}"
+        odd = [Example(group=str(n), prompt="x", fields={"n": n}) for n in pair]
+        save({"test": odd}, folder)
+        with pytest.raises(TaskError, match="the field 'n': found values of several types, or a"):
+            build("lambada", folder)
 
 
 def test_a_function_is_taken_without_running_its_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,9 +156,19 @@ def _dataset(rows: list[dict[str, Any]]) -> Dataset:
             f"found the fields {', '.join(taken)}, expected other names, as these name the row; "
             "rename them in the corpus's reader"
         )
-    return Dataset.from_list(
-        [{**{k: v for k, v in row.items() if k != "fields"}, **row["fields"]} for row in rows]
-    )
+    flat = [{**{k: v for k, v in row.items() if k != "fields"}, **row["fields"]} for row in rows]
+    try:
+        return Dataset.from_list(flat)
+    except (ValueError, TypeError, OverflowError) as error:
+        for field in dict.fromkeys(key for row in flat for key in row):
+            try:
+                Dataset.from_list([{field: row.get(field)} for row in flat])
+            except (ValueError, TypeError, OverflowError) as why:
+                raise TaskError(
+                    f"the field '{field}': found values of several types, or a number beyond 64 "
+                    f"bits ({why}), expected one type; write them as text, or leave them out"
+                ) from error
+        raise
 
 
 def _resolved(value: Any) -> Any:
