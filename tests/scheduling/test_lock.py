@@ -43,3 +43,12 @@ def test_a_second_run_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path: Pa
     out, err = start(tmp_path, "print('third')").communicate(timeout=HANG_SECONDS)
     assert (out, err) == ("third\n", "")
     assert not (locks / "0.output.lock").exists()
+
+
+def test_another_user_of_the_group_may_take_the_lock(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        start(tmp_path, "").communicate(timeout=HANG_SECONDS)
+    finally:
+        os.umask(before)
+    assert (tmp_path / ".snakemake/alone.lock").stat().st_mode & 0o777 == 0o664

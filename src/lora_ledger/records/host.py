@@ -50,9 +50,14 @@ def environment() -> dict[str, Any]:
         "process_seconds": round(time.process_time(), 2),
         "peak_memory_bytes": peak_memory_bytes(),
         "versions": _versions(),
-        "environment": remaining(os.environ),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "environment": {name: _text(value) for name, value in remaining(os.environ).items()},
+        "command": [_text(one) for one in (Path(sys.argv[0]).name, *sys.argv[1:])],
     }
+
+
+def _text(given: str) -> str:
+    """What the system gave as bytes, such as a path: bytes that are not UTF-8 as \\xff."""
+    return os.fsencode(given).decode("utf-8", "backslashreplace")
 
 
 def processor(cpuinfo: Path = CPUINFO) -> dict[str, Any]:

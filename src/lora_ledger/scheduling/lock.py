@@ -23,7 +23,7 @@ def main() -> None:
     if not command:
         sys.exit("usage: python -m lora_ledger.scheduling.lock COMMAND …")
     FOLDER.mkdir(exist_ok=True)
-    handle = os.open(FOLDER / "alone.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(FOLDER / "alone.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
