@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
+from matplotlib.figure import Figure
 
 import factories
 from lora_ledger.records.record import read_record
 from lora_ledger.report.figures.intervals import benchmarks as draw_benchmarks
 from lora_ledger.report.figures.intervals import gauntlet
 from lora_ledger.report.figures.plane import plane
-from lora_ledger.report.figures.style import looks
+from lora_ledger.report.figures.style import STYLE, legend, looks, mark
 from lora_ledger.stages import figures, tabulate
 from lora_ledger.tables.evidence import gather
 from made_study import made_up
@@ -201,6 +204,20 @@ def test_twelve_arms_are_told_apart_by_marker_and_by_colour(twelve: dict[str, An
     found = looks(factories.study(methods=twelve, settings={}).methods)
     assert len({look.marker for look in found.values()}) == 12
     assert len({look.colour for look in found.values()}) == 12
+
+
+@pytest.mark.parametrize("name", ["W" * 105, "漢" * 80, r"a $\frac$ b", "from $1 to $2", "_hidden"])
+def test_a_name_is_drawn_as_it_stands(name: str) -> None:
+    """Of letters wider than others, between dollars, or with what hides a label elsewhere."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # The font has no Chinese, and draws a box of the same width.
+        warnings.simplefilter("ignore")
+        figure = Figure(figsize=(9, 4))
+        legend(figure, [mark("black", "o", name), mark("black", "s", "b")])
+        figure.draw_without_rendering()
+    (made,) = figure.legends
+    assert made.get_window_extent().width <= figure.bbox.width
+    assert "".join(made.get_texts()[0].get_text().split("\n")) == name
 
 
 @pytest.mark.parametrize("longer", [1, 4])

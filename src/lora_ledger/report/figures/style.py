@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STYLE = {
     "svg.hashsalt": "lora-ledger",
+    # A name is no formula, and what is between two dollars of it need not parse as one.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -92,10 +94,12 @@ def legend(figure: Figure, handles: Sequence[Any], axis: str = "", most: int = 6
 
     # A name longer than the page takes several lines.
     letters = max(20, int(figure.get_figwidth() / LETTER) - 8)
-    for handle in handles:
-        handle.set_label(fill(str(handle.get_label()), letters))
+    names = [str(handle.get_label()) for handle in handles]
     canvas = FigureCanvasAgg(figure)
-    for columns in range(min(most, len(handles)), 0, -1):
+    columns = min(most, len(handles))
+    while columns:
+        for handle, name in zip(handles, names, strict=True):
+            handle.set_label(fill(name, letters))
         made = figure.legend(
             handles=handles,
             loc="outside lower center",
@@ -109,10 +113,15 @@ def legend(figure: Figure, handles: Sequence[Any], axis: str = "", most: int = 6
             title_fontsize=10,
         )
         box = made.get_window_extent(canvas.get_renderer())
-        if box.width <= figure.bbox.width or columns == 1:
+        if box.width <= figure.bbox.width or letters == 1:
             figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
             return
         made.remove()
+        if columns > 1:
+            columns -= 1
+        else:
+            # Letters wider than LETTER, such as capitals.
+            letters = max(1, int(letters * figure.bbox.width / box.width) - 1)
 
 
 def title(figure: Figure, study: Study, *, mean: bool = False) -> None:
