@@ -49,7 +49,10 @@ def test_a_machine_without_gpus_shows_none_whatever_is_asked() -> None:
 
 JOB = """
 import os, sys
+from pathlib import Path
+from lora_ledger.common import devices
 from lora_ledger.common.devices import claim_device
+devices.LOCKS = Path(sys.argv[2])
 took = claim_device(sys.argv[1])
 assert "torch" not in sys.modules
 print(took, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
@@ -64,18 +67,18 @@ class Machine:
         listing = "".join(f"GPU {i}: NVIDIA X (UUID: {uuid})\\n" for i, uuid in enumerate(TWO))
         (folder / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{listing}'\n")
         (folder / "nvidia-smi").chmod(0o755)
+        self.folder = folder
         self.jobs: list[subprocess.Popen[str]] = []
         kept = {k: v for k, v in os.environ.items() if k != VISIBLE}
         self.environ = {
             **kept,
             "PATH": f"{folder}:{kept['PATH']}",
-            "TMPDIR": str(folder),
             "PYTHONPATH": str(Path("src").resolve()),
         }
 
     def start(self, visible: str | None = None, device: str = "auto") -> subprocess.Popen[str]:
         job = subprocess.Popen(
-            [sys.executable, "-c", JOB, device],
+            [sys.executable, "-c", JOB, device, str(self.folder)],
             env={**self.environ, **({} if visible is None else {VISIBLE: visible})},
             text=True,
             stdin=subprocess.PIPE,
@@ -118,6 +121,21 @@ def test_two_jobs_take_two_devices_and_a_killed_one_leaves_its_own(machine: Mach
 def test_one_device_by_its_number_and_by_its_uuid_is_one(machine: Machine) -> None:
     assert machine.took("1,0") == "1 1"
     assert machine.took(f"{TWO[1]},{TWO[0]}") == f"{TWO[0]} {TWO[0]}"
+
+
+def test_jobs_with_temporary_folders_of_their_own_see_each_other(
+    machine: Machine, tmp_path: Path
+) -> None:
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        machine.environ["TMPDIR"] = str(tmp_path / name)
+        found.append(machine.took())
+    assert found == ["0 0", "1 1"]
+
+
+def test_slices_of_a_device_are_devices(machine: Machine) -> None:
+    assert [machine.took("MIG-a,MIG-b") for _ in range(2)] == ["MIG-a MIG-a", "MIG-b MIG-b"]
 
 
 @pytest.mark.parametrize("visible", ["1", "-1", TWO[1]])

@@ -23,6 +23,8 @@ from pathlib import Path
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 0.5
 REMINDER_SECONDS = 60
+LOCKS = Path("/tmp")
+"""One folder for all jobs and users of a machine; a job's TMPDIR may be its own."""
 
 
 @cache
@@ -74,12 +76,13 @@ def claim_device(device: str) -> str | None:
     visible = visible_devices(os.environ, listed)
     if len(visible) < 2:
         return None
+    folder = LOCKS if os.access(LOCKS, os.W_OK) else Path(tempfile.gettempdir())
     told = 0.0
     while True:
         for name in visible:
             # One device has one lock, whether it is asked for by number or by UUID.
             number = next((str(i) for i, uuid in enumerate(listed) if uuid.startswith(name)), name)
-            if _locked(Path(tempfile.gettempdir()) / f"lora-ledger-gpu-{number}.lock"):
+            if _locked(folder / f"lora-ledger-gpu-{number}.lock"):
                 os.environ[VISIBLE] = name
                 return name
         if time.monotonic() - told > REMINDER_SECONDS or not told:
