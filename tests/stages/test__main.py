@@ -84,6 +84,19 @@ NAMES = {
 }
 
 
+def test_a_file_in_the_place_of_a_folder_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    def work(args: argparse.Namespace) -> None:
+        args.out.mkdir()
+
+    argv = ["--out", str(tmp_path / "file")]
+    assert run(Stage("try", ("the first",)), None, (place("out"),), work, argv) == 2
+    assert "file: found a file, expected a folder or nothing;" in capsys.readouterr().err
+
+
 def test_tables_of_nothing_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     with pytest.raises(ValueError, match="--records: found"):

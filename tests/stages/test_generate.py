@@ -106,7 +106,7 @@ def test_examples_before_the_prompt_and_the_companion_after(
     study: Study, tiny_model: Path, tmp_path: Path
 ) -> None:
     """Word problems after two solved ones; the reference is scored after the whole prompt."""
-    raw = study.model_dump(mode="json")
+    raw = study.model_dump(mode="json", exclude_unset=True)
     name, words = next(
         (n, r) for n, r in raw["evaluation"]["generate"].items() if r["task"] == "smoke-words"
     )
@@ -144,7 +144,7 @@ def test_examples_before_the_prompt_and_the_companion_after(
 def test_the_files_number_of_examples_where_the_run_says_none(
     study: Study, tiny_model: Path, tmp_path: Path
 ) -> None:
-    raw = study.model_dump(mode="json")
+    raw = study.model_dump(mode="json", exclude_unset=True)
     raw["evaluation"]["generate"]["gsm"] = {"task": "gsm8k", "limit": 1, "max_gen_toks": 2}
     rows = [
         Example(
@@ -177,7 +177,7 @@ def test_somebody_elses_model_has_its_own_tokens(
     study: Study, tiny_model: Path, problems: Path, tmp_path: Path
 ) -> None:
     load_weights(tiny_model).save_pretrained(tmp_path / "theirs" / "model")
-    raw = study.model_dump(mode="json")
+    raw = study.model_dump(mode="json", exclude_unset=True)
     # The letters are tokens of the byte tokenizer.
     roles = {"separator": "X", "end_of_response": "Y", "prefix": "Z", "begin": "W"}
     source = {"kind": "local", "path": str(tmp_path / "theirs")}

@@ -129,7 +129,7 @@ MBPP = {
 
 def test_mbpp(study: Study, tmp_path: Path) -> None:
     """The completion alone is the program: neither the prompt nor a fence is taken away."""
-    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw: dict[str, Any] = study.model_dump(mode="json", exclude_unset=True)
     raw["evaluation"]["generate"]["mbpp"] = {"task": "mbpp"}
     item = Example(group="mbpp 11", prompt="[BEGIN]\n", response="x", fields=dict(MBPP))
     save({"test": [item]}, tmp_path / "data")
@@ -141,7 +141,7 @@ def test_mbpp(study: Study, tmp_path: Path) -> None:
 
 
 def test_gsm8k_answers_with_the_marks_of_the_calculator(study: Study, tmp_path: Path) -> None:
-    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw: dict[str, Any] = study.model_dump(mode="json", exclude_unset=True)
     raw["evaluation"]["generate"]["gsm"] = {"task": "gsm8k"}
     fields = {"question": "How many?", "answer": "It is 2*3=<<2*3=6>>6.\n#### 6"}
     examples = [
@@ -165,7 +165,7 @@ def test_a_machine_that_confines_too_little_is_refused(
 
     monkeypatch.setattr(client.confine, "level_of", lambda layers, failed: 2)
     save({"test": list(smoke({}, {"kind": "code"}))[:1]}, tmp_path / "data")
-    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw: dict[str, Any] = study.model_dump(mode="json", exclude_unset=True)
     raw["evaluation"]["sandbox_level"] = 3
     strict = Study.model_validate(raw)
     with pytest.raises(client.SandboxError, match=r"sandbox_level: found 2 .*expected 3"):
@@ -178,7 +178,7 @@ def test_a_machine_that_confines_too_little_is_refused(
 
 
 def test_code_needs_consent(study: Study, tmp_path: Path) -> None:
-    raw: dict[str, Any] = study.model_dump(mode="json")
+    raw: dict[str, Any] = study.model_dump(mode="json", exclude_unset=True)
     raw["evaluation"]["allow_code_execution"] = False
     with pytest.raises(KeyProblem, match="allow_code_execution"):
         score(

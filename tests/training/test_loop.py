@@ -60,7 +60,7 @@ def test_one_step_against_plain_torch(job: Any, tiny_model: Path) -> None:
     examples = batching.read_examples(load_from_disk(str(this.data / "train")))
     tokens = sum(e.loss_tokens for e in examples)
     study = Study.model_validate(
-        {**study.model_dump(mode="json", exclude_none=True), "budgets": {"short": {"tokens": 1}}}
+        {**study.model_dump(mode="json", exclude_unset=True), "budgets": {"short": {"tokens": 1}}}
     )
     outcome = run.train(study, this, "x")
     assert outcome.results["steps"] == 1

@@ -18,7 +18,7 @@ from lora_ledger.data.sources import home
 from lora_ledger.data.sources.cache import SourceError
 from lora_ledger.scheduling.stage import Stage
 
-OUTPUTS = ("out", "items")
+OUTPUTS = ("out", "items", "work")
 EXPECTED = (ValueError, OSError, SourceError)
 """What a wrong study, path or file raises; a stage adds what else its work may."""
 
@@ -45,6 +45,8 @@ def _said(error: Exception) -> str:
         )
     if isinstance(error, IsADirectoryError):
         return f"{path}: found a folder, expected a file; name the file"
+    if isinstance(error, FileExistsError):
+        return f"{path}: found a file, expected a folder or nothing; move the file away"
     return f"{path}: {why}, expected to be able to read and write there; see to its mode"
 
 

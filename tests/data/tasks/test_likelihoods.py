@@ -71,7 +71,7 @@ def test_accuracy_and_nats_item_by_item(taught: Path, tmp_path: Path) -> None:
         for i, text in enumerate(passages())
     ]
     save({"test": examples}, tmp_path / "data")
-    raw: dict[str, Any] = load(str(SMOKE)).model_dump(mode="json")
+    raw: dict[str, Any] = load(str(SMOKE)).model_dump(mode="json", exclude_unset=True)
     choices = {"last-word": LikelihoodTask(task="lambada").model_dump(mode="json")}
     raw["evaluation"] |= {"likelihood": choices, "texts": {}}
     record = retain(
