@@ -276,6 +276,41 @@ def test_a_widened_grid_trains_no_cell_whose_rate_stayed(finished: Path) -> None
     snakemake(finished)
 
 
+def test_a_rate_that_is_added_to_a_reported_grid_adds_its_cells_alone(finished: Path) -> None:
+    path = finished / "config/smoke.yaml"
+    before = edited(
+        path,
+        "    learning_rates: {full: [1.0e-3, 3.0e-3]",
+        "    report: grid\n    learning_rates: {full: [1.0e-3, 3.0e-3]",
+    )
+    found = jobs(finished)
+    assert "tune" not in found
+    new = found["train"]
+    assert found["retain"] == 2 * new
+    snakemake(finished)
+    assert jobs(finished) == {}
+    record = read_record(
+        finished / "results/smoke/train/code-cpt/full/tokens/lr-3e-3/s1/record.json"
+    )
+    assert record.names["rate"] == "3e-3"
+    assert record.results["learning_rate"] == 3e-3
+    edited(path, "full: [1.0e-3, 3.0e-3]", "full: [1.0e-3, 3.0e-3, 5.0e-3]")
+    edited(path, "lora-r2: [3.0e-3, 1.0e-2]", "lora-r2: [3.0e-3, 1.0e-2, 2.0e-2]")
+    found = jobs(finished)
+    path.write_text(before)
+    # One of each of the two, and one more of the method that stands at ten times the rate of full.
+    assert found == {
+        "train": 3,
+        "generate": 3,
+        "score": 3,
+        "retain": 6,
+        "diversity": 3,
+        "tabulate": 1,
+        "figures": 1,
+    }
+    snakemake(finished)
+
+
 def test_a_single_stage_re_runs_by_its_output(finished: Path) -> None:
     target = "results/smoke/retain/general/base.json"
     before = read_record(finished / target)

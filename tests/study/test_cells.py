@@ -55,6 +55,23 @@ def test_labels_say_where_a_cell_lies() -> None:
     assert (cell.model, cell.rate, cell.parent) == (None, None, None)
 
 
+def test_a_reported_grid_makes_cells_of_all_its_rates_and_tunes_nothing() -> None:
+    raw: dict[str, Any] = read(Path("config/smoke.yaml"))
+    raw["settings"]["code-cpt"]["report"] = "grid"
+    study = parse(json.dumps(raw))
+    found = [c for c in cells.cells(study) if c.setting == "code-cpt"]
+    # full and lora-r2 have two rates each, and lora-at-full ten times those of full.
+    assert {c.label for c in found if c.method == "lora-at-full"} == {
+        "code-cpt/lora-at-full/tokens/lr-1e-2/s1",
+        "code-cpt/lora-at-full/tokens/lr-3e-2/s1",
+    }
+    assert len([c for c in found if c.method in ("full", "lora-r2")]) == 4
+    assert all(c.rate is not None for c in found)
+    assert found[0].names["rate"] in ("1e-3", "3e-3")
+    assert rates.all_tuned(study) == []
+    assert rates.selection(study, "code-cpt", "full") is None
+
+
 @pytest.mark.parametrize(
     ("rate", "text"),
     [

@@ -243,6 +243,24 @@ def test_a_grid_says_whether_it_was_tuned(tmp_path: Path, edge: bool, said: str)
     assert rows(tmp_path, "learning")[0]["rate"] == said
 
 
+def test_a_reported_grid_has_a_row_for_each_rate_and_means_of_equal_rates(tmp_path: Path) -> None:
+    methods = {"full": {"kind": "full", "learning_rates": [1e-4, 3e-4]}}
+    grid = study(settings={"code": CODE | {"report": "grid"}}, methods=methods, seeds=[1, 2])
+    paths = []
+    for rate, end in (("1e-4", 0.9), ("3e-4", 0.5)):
+        for seed in (1, 2):
+            label = f"code/full/short/lr-{rate}/s{seed}"
+            paths.append(tmp_path / f"{rate}-{seed}.json")
+            factories.train(paths[-1], label, bits(100), bits(100 * end), [100], float(rate))
+    tabulate.tabulate(gather(grid, paths), tmp_path)
+    found = rows(tmp_path, "learning")
+    assert [(row["lr"], row["seed"]) for row in found] == [
+        (rate, seed) for rate in ("1e-4", "3e-4") for seed in ("1", "2", "mean of 2")
+    ]
+    assert found[0]["rate"] == "1e-4, one of the grid"
+    assert [float(row["change"]) for row in found] == pytest.approx([-0.1] * 3 + [-0.5] * 3)
+
+
 def test_every_table_says_what_it_is_of(tables: Path) -> None:
     for name in ("learning", "forgetting", "diversity", "cost"):
         for suffix in ("csv", "md", "tex"):

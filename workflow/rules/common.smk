@@ -9,10 +9,16 @@ def digests(stage):
     }
 
 
-def training_digest(wildcards):
-    """As `digests`, with the rate that the cell's selection has chosen so far."""
-    rate = staleness.rate_so_far(STUDY, Path(OUT), wildcards.setting, wildcards.method)
-    return staleness.science(STUDY, "train", **dict(wildcards), **rate)
+def names_of(wildcards):
+    """The names of a training job: the four axes, and the rate where a grid is reported."""
+    names = dict(wildcards)
+    rate = names.pop("grid").removeprefix("lr-").removesuffix("/")
+    return {**names, "rate": rate} if rate else names
+
+
+def rate_flag(wildcards):
+    rate = names_of(wildcards).get("rate")
+    return f"--rate {rate}" if rate else ""
 
 
 def methods_with(artefact):
@@ -65,7 +71,7 @@ def selected(wildcards):
     path = f"{OUT}/select/{chosen[0]}/{chosen[1]}.json"
     # A selection that was made again and chose the same rate trains nothing. Its age counts as soon
     # as anything else does not fit: behind an `ancient` edge a job's other reasons are not looked at.
-    fits = staleness.trained_as_asked(STUDY, Path(OUT), dict(wildcards))
+    fits = staleness.trained_as_asked(STUDY, Path(OUT), names_of(wildcards))
     return ancient(path) if fits else path
 
 

@@ -1,5 +1,6 @@
 # Every cell is trained.
 # in: packed/<setting>/, models/<model>/, select/<setting>/    out: train/<cell>/
+# `grid` is `lr-<rate>/` where a setting reports every rate of its grids, else empty.
 # A killed job resumes from work/, which no rule declares, since Snakemake deletes the outputs of a
 # failed job.
 
@@ -11,14 +12,14 @@ rule train:
         model=f"{MODEL}/record.json",
         select=selected,
     output:
-        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/record.json",
+        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
         weights=directory(
-            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/adapter"
+            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/adapter"
         ),
     log:
-        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}.log",
+        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.log",
     benchmark:
-        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}.tsv"
+        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.tsv"
     wildcard_constraints:
         method=one_of(methods_with("adapter")),
     conda:
@@ -30,16 +31,18 @@ rule train:
         runtime=need.TRAIN_MINUTES,
         gpu=GPU,
     params:
-        code=digests("train")["code"],
-        science=training_digest,
+        code=lambda w: staleness.code(STUDY, "train", **names_of(w)),
+        science=lambda w: staleness.training(STUDY, Path(OUT), names_of(w)),
         data=subpath(input.data, parent=True),
         model=subpath(input.model, parent=True),
         out=subpath(output.record, parent=True),
-        select=lambda w, input: f"--select {input.select}" if input.select else "",
+        rate=lambda w, input: (
+            f"--select {input.select}" if input.select else rate_flag(w)
+        ),
         starts=f"{WORK}/starts",
-        work=f"{WORK}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}",
+        work=f"{WORK}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}",
     message:
-        "train {wildcards.setting} {wildcards.method} {wildcards.budget}, seed {wildcards.seed}"
+        "train {wildcards.setting} {wildcards.method} {wildcards.budget} {wildcards.grid}s{wildcards.seed}"
     shell:
         """
         python -m lora_ledger.stages.train \
@@ -50,7 +53,7 @@ rule train:
             --seed {wildcards.seed} \
             --model {params.model:q} \
             --data {params.data:q} \
-            {params.select} \
+            {params.rate} \
             --work {params.work:q} \
             --starts {params.starts:q} \
             --out {params.out:q} \
@@ -61,9 +64,9 @@ rule train:
 # What trains the base's own weights leaves a model. One that diverged leaves an empty folder.
 use rule train as train_model with:
     output:
-        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/record.json",
+        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
         weights=directory(
-            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/s{{seed}}/model"
+            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/model"
         ),
     wildcard_constraints:
         method=one_of(methods_with("model")),

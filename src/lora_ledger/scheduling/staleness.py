@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+from lora_ledger.study.cells import Cell
 from lora_ledger.study.rates import selected_rate, selection
 from lora_ledger.study.schema import Study
 
@@ -64,19 +65,30 @@ def rate_so_far(study: Study, out: Path, setting: str, method: str) -> dict[str,
     return {"rate": repr(selected_rate(study, setting, method, rate))}
 
 
+def training(study: Study, out: Path, names: dict[str, str]) -> str:
+    """`science` of a training job, with the rate that the cell's selection has chosen so far."""
+    rate = {} if "rate" in names else rate_so_far(study, out, names["setting"], names["method"])
+    return science(study, "train", **names, **rate)
+
+
 def trained_as_asked(study: Study, out: Path, names: dict[str, str]) -> bool:
     """Whether the cell in `out` was trained by today's code at the rate that is selected today.
 
     Its record and its weights are there, and the record holds both digests of today.
     """
-    method = study.methods[names["method"]]
-    folder = out / "train" / names["setting"] / names["method"] / names["budget"]
-    folder = folder / f"s{names['seed']}"
+    rate = names.get("rate")
+    cell = Cell(
+        names["setting"],
+        names["method"],
+        names["budget"],
+        int(names["seed"]),
+        rate=None if rate is None else float(rate),
+    )
+    folder = out / "train" / cell.label
     try:
         run = json.loads((folder / "record.json").read_text("utf-8"))["run"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    rate = rate_so_far(study, out, names["setting"], names["method"])
     told = (run.get("code_digest"), run.get("stage_digest"))
-    asked = (code(study, "train", **names), science(study, "train", **names, **rate))
-    return told == asked and (folder / method.artefact).is_dir()
+    asked = (code(study, "train", **names), training(study, out, names))
+    return told == asked and (folder / study.methods[cell.method].artefact).is_dir()

@@ -25,8 +25,8 @@ from lora_ledger.scheduling.stage import (
     of_evaluation,
     training_modules,
 )
+from lora_ledger.study import cells, rates
 from lora_ledger.study.file import load
-from lora_ledger.study.rates import given_rate, selected_rate
 from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def reads(study: Study, names: Names) -> dict[str, Any]:
     """What decides the weights; the rate as `names` has it where it was selected."""
     setting, method = names["setting"], names["method"]
-    rate = float(names["rate"]) if "rate" in names else given_rate(study, setting, method)
+    rate = float(names["rate"]) if "rate" in names else rates.given_rate(study, setting, method)
     return {
         **decides(study, setting, method, names["budget"], int(names["seed"]), rate),
         **asked_of_training(study),
@@ -53,6 +53,7 @@ FLAGS = (
     flag("method"),
     flag("budget"),
     flag("seed", type=int),
+    flag("rate", "as it stands in the cell's path, where a grid is reported", required=False),
     place("model", "model folder"),
     place("data", "packed data of the setting"),
     place("select", "select record that holds the learning rate", required=False),
@@ -70,12 +71,12 @@ def rate_of(study: Study, setting: str, method: str, select: Path | None) -> flo
     """
     if select is not None:
         rate = read_record(select).results.get("learning_rate")
-        return None if rate is None else selected_rate(study, setting, method, float(rate))
-    given = given_rate(study, setting, method)
+        return None if rate is None else rates.selected_rate(study, setting, method, float(rate))
+    given = rates.given_rate(study, setting, method)
     if given is None:
-        rates = len(study.rates_of(setting, method))
+        count = len(rates.grid(study, setting, method))
         raise KeyProblem(
-            "--select", None, f"the select record of {setting}/{method}, as it has {rates} rates"
+            "--select", None, f"the select record of {setting}/{method}, as it has {count} rates"
         )
     return given
 
@@ -86,8 +87,8 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     from lora_ledger.training.run import inputs_of, settings_of
     from lora_ledger.training.run import train as run_training
 
-    names = _names(job)
-    code = STAGE.code(study, names)
+    cell = cell_of(study, job)
+    code = STAGE.code(study, cell.names)
     job = replace(job, code=code_of_all_methods(study))
     inputs, settings = inputs_of(job), settings_of(study, job)
     plain = {name: one.model_dump() for name, one in inputs.items()}
@@ -107,8 +108,8 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     record = STAGE.record(
         out / "record.json",
         study,
-        names,
-        label(names),
+        cell.names,
+        cell.label,
         inputs=inputs,
         settings=settings,
         results={**outcome.results, "weights": weights},
@@ -120,13 +121,14 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     return record
 
 
-def label(names: Names) -> str:
-    """The cell's label."""
-    return "{setting}/{method}/{budget}/s{seed}".format_map(names)
-
-
-def _names(job: Any) -> dict[str, str]:
-    return {key: str(getattr(job, key)) for key in ("setting", "method", "budget", "seed")}
+def cell_of(study: Study, job: Any) -> cells.Cell:
+    """The cell that a job, or a command line, names; KeyProblem for a rate that is not reported."""
+    reported = rates.reported(study, job.setting, job.method)
+    rate = None if reported == (None,) else float(job.rate or 0)
+    if rate not in reported:
+        known = ", ".join(rates.written(one) for one in reported if one is not None)
+        raise KeyProblem("--rate", job.rate, f"one of {known}, since the grid is reported")
+    return cells.Cell(job.setting, job.method, job.budget, job.seed, rate=rate)
 
 
 def _chosen_by(select: Path | None) -> dict[str, Any]:
@@ -161,23 +163,23 @@ def main(args: argparse.Namespace) -> str:
     require("--setting", args.setting, study.settings, "one of")
     require("--method", args.method, study.methods, "one of")
     require("--budget", args.budget, study.budgets, "one of")
-    names = _names(args)
-    rate = rate_of(study, args.setting, args.method, args.select)
+    cell = cell_of(study, args)
+    rate = cell.rate or rate_of(study, args.setting, args.method, args.select)
     if rate is None:
         clear(args.out)
         (args.out / study.methods[args.method].artefact).mkdir()
         STAGE.record(
             args.out / "record.json",
             study,
-            names,
-            label(names),
+            cell.names,
+            cell.label,
             inputs={},
             settings={"learning_rate": None},
             results={"steps": 0},
             run=_chosen_by(args.select),
             status="diverged",
         )
-        return f"{label(names)}: diverged at every rate that was tried; nothing to train"
+        return f"{cell.label}: diverged at every rate that was tried; nothing to train"
     job = Job(
         args.setting,
         args.method,

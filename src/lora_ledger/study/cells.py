@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lora_ledger.catalogue import TokenRoles
 from lora_ledger.data.tasks import TaskInfo, describe
 
-from .rates import all_tuned, written
+from .rates import all_tuned, reported, written
 from .schema import Study
 
 BASE = "base"
@@ -38,6 +38,13 @@ class Cell:
     parent: str | None = None
 
     @property
+    def names(self) -> dict[str, str]:
+        """What names the job that trains it: the four axes, and the rate where it is reported."""
+        found = {"setting": self.setting, "method": self.method, "budget": self.budget}
+        rate = {} if self.rate is None else {"rate": written(self.rate)}
+        return {**found, **rate, "seed": str(self.seed)}
+
+    @property
     def label(self) -> str:
         rate = "" if self.rate is None else f"lr-{written(self.rate)}/"
         return f"{self.setting}/{self.method}/{self.budget}/{rate}s{self.seed}"
@@ -48,10 +55,11 @@ class Index:
 
     def __init__(self, study: Study) -> None:
         self.cells = tuple(
-            Cell(setting, method, budget, seed)
+            Cell(setting, method, budget, seed, rate=rate)
             for setting in study.settings
             for method in study.methods_of(setting)
             for budget in study.budgets_of(setting)
+            for rate in reported(study, setting, method)
             for seed in study.seeds
         )
         self.by_label = {cell.label: cell for cell in self.cells}

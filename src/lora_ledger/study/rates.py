@@ -24,6 +24,7 @@ def tuned(study: Study) -> list[tuple[str, str]]:
     return [
         (setting, method)
         for setting in study.settings
+        if study.settings[setting].report == "selected"
         for method in study.methods_of(setting)
         if len(study.rates_of(setting, method)) > 1
     ]
@@ -31,6 +32,8 @@ def tuned(study: Study) -> list[tuple[str, str]]:
 
 def selection(study: Study, setting: str, method: str) -> tuple[str, str] | None:
     """The (setting, method) whose selected rate a cell needs, or None when its rate is given."""
+    if study.settings[setting].report == "grid":
+        return None
     own = method in study.settings[setting].learning_rates
     reference = study.methods[method].reference()
     chosen = (setting, reference[1] if reference and not own else method)
@@ -48,13 +51,23 @@ def all_tuned(study: Study) -> list[tuple[str, str]]:
     return list(wanted)
 
 
-def given_rate(study: Study, setting: str, method: str) -> float | None:
-    """The one rate that the study gives, times the factor of `at`; None where it is selected."""
+def grid(study: Study, setting: str, method: str) -> tuple[float, ...]:
+    """The rates that a method may have in a setting: its own, or another's times the factor."""
     own = study.rates_of(setting, method)
     factor, other = study.methods[method].reference() or (1.0, method)
-    if not own:
-        own = tuple(factor * rate for rate in study.rates_of(setting, other))
-    return own[0] if len(own) == 1 else None
+    return own or tuple(factor * rate for rate in study.rates_of(setting, other))
+
+
+def reported(study: Study, setting: str, method: str) -> tuple[float | None, ...]:
+    """The rates that cells are named by: all of a grid that is reported, else None alone."""
+    every = study.settings[setting].report == "grid"
+    return grid(study, setting, method) if every else (None,)
+
+
+def given_rate(study: Study, setting: str, method: str) -> float | None:
+    """The one rate that the study gives, times the factor of `at`; None where there are several."""
+    found = grid(study, setting, method)
+    return found[0] if len(found) == 1 else None
 
 
 def selected_rate(study: Study, setting: str, method: str, selected: float) -> float:

@@ -138,6 +138,11 @@ class Setting(Frozen):
     learning_rates: dict[Name, tuple[PositiveFloat, ...]] = Field(
         default_factory=dict, description="Grids of single methods in this setting."
     )
+    report: Literal["selected", "grid"] = Field(
+        "selected",
+        description="`selected`: a cell trains at the rate that was chosen for it. `grid`: every "
+        "rate of a grid makes cells, with all seeds, and none is chosen.",
+    )
     tasks: tuple[Name, ...] = ()
 
 

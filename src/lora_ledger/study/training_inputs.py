@@ -38,6 +38,8 @@ DECIDES_NOT = frozenset(
         "budgets",
         # Refuses, and changes nothing.
         "dropped_allowed",
+        # Says at which rates there are cells.
+        "report",
         # Read after training.
         "role",
         "domain",

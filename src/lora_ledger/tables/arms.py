@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lora_ledger.study.cells import BASE, Cell
+from lora_ledger.study.rates import written
 
 from .document import Column, Value
 from .evidence import Evidence
@@ -22,6 +23,21 @@ ARM = (
     Column("budget", "budget"),
     Column("seed", "seed", right=True),
 )
+
+
+RATE = Column("lr", "lr", right=True)
+
+
+def columns_of_arms(evidence: Evidence) -> tuple[Column, ...]:
+    """What names a row: the arm, and its rate where a grid is reported."""
+    reported = any(cell.rate is not None for cell in evidence.cells)
+    return (*ARM[:2], *([RATE] if reported else []), *ARM[2:])
+
+
+def named(cell: Cell, seed: str) -> dict[str, Value]:
+    """A cell's values of those columns."""
+    rate: dict[str, Value] = {} if cell.rate is None else {"lr": written(cell.rate)}
+    return {"method": cell.method, "budget": cell.budget, **rate, "seed": seed}
 
 
 @dataclass(frozen=True)
@@ -57,9 +73,10 @@ def trained(evidence: Evidence, found: Iterable[Cell]) -> Iterator[Arm]:
 
     Diverged cells are arms of their own and have no part in a mean.
     """
-    families: dict[tuple[str, str, str], list[Cell]] = {}
+    families: dict[tuple[object, ...], list[Cell]] = {}
     for cell in found:
-        families.setdefault((cell.setting, cell.method, cell.budget), []).append(cell)
+        key = cell.setting, cell.method, cell.budget, cell.rate
+        families.setdefault(key, []).append(cell)
     for family in families.values():
         yield from (_arm(evidence, str(cell.seed), [cell]) for cell in family)
         alive = [cell for cell in family if not evidence.diverged(cell.label)]
@@ -69,10 +86,9 @@ def trained(evidence: Evidence, found: Iterable[Cell]) -> Iterator[Arm]:
 
 
 def _arm(evidence: Evidence, seed: str, cells: Sequence[Cell]) -> Arm:
-    first = cells[0]
-    named: dict[str, Value] = {"method": first.method, "budget": first.budget, "seed": seed}
     labels = tuple(cell.label for cell in cells)
-    return Arm(heading(evidence, first.setting), named, labels, tuple(cells))
+    where = heading(evidence, cells[0].setting)
+    return Arm(where, named(cells[0], seed), labels, tuple(cells))
 
 
 def external(evidence: Evidence, labels: Iterable[str]) -> list[Arm]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lora_ledger.records.record import Record
 
-from .arms import ARM, DIVERGED
+from .arms import DIVERGED, columns_of_arms, named
 from .document import Column, Section, Table, Value
 from .evidence import Evidence
 
@@ -19,7 +19,7 @@ MEBIBYTE = 2**20
 def cost(evidence: Evidence, notes: tuple[str, ...]) -> Table:
     """One row for each cell that has a training record, one section for each setting."""
     columns = (
-        *ARM,
+        *columns_of_arms(evidence),
         Column("trainable", "trainable", right=True),
         Column("total", "total", right=True),
         Column("share", "share %", digits=2, right=True),
@@ -38,12 +38,7 @@ def cost(evidence: Evidence, notes: tuple[str, ...]) -> Table:
         Section(
             {"setting": setting},
             tuple(
-                {
-                    "method": cell.method,
-                    "budget": cell.budget,
-                    "seed": str(cell.seed),
-                    **_row(evidence.train[cell.label]),
-                }
+                {**named(cell, str(cell.seed)), **_row(evidence.train[cell.label])}
                 for cell in cells
             ),
         )

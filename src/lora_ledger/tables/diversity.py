@@ -20,7 +20,7 @@ from lora_ledger.analysis.statistics import (
 )
 from lora_ledger.study.cells import BASE
 
-from .arms import ARM, DIVERGED, Family, external_note, trained, untrained
+from .arms import DIVERGED, Family, columns_of_arms, external_note, trained, untrained
 from .document import Column, Section, Table, Value
 from .evidence import Evidence, EvidenceError
 from .measures import resampling
@@ -33,7 +33,7 @@ Counts = list[list[int]]
 def diversity(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table:
     """Each class of each run and setting; an empty class shows a dash."""
     columns = (
-        *ARM,
+        *columns_of_arms(evidence),
         Column("problems", "problems", right=True),
         Column("size", "samples each", digits=1, right=True),
         Column("exact", f"unique [{interval}]", digits=2, right=True),

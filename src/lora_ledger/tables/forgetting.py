@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lora_ledger.study.cells import BASE, Cell, retained
 
-from .arms import ARM, DIVERGED, Arm, external, external_note, trained
+from .arms import DIVERGED, Arm, columns_of_arms, external, external_note, trained
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
@@ -32,7 +32,7 @@ def forgetting(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tab
     )
     columns = (
         Column("setting", "setting"),
-        *ARM,
+        *columns_of_arms(evidence),
         Column("value", f"value [{interval}]", right=True),
         Column("change", f"change against base [{interval}]", signed=True, right=True),
         *(beyond if controlled else ()),
@@ -153,7 +153,8 @@ def _beyond(evidence: Evidence, measure: Measure, arm: Arm) -> dict[str, Value]:
 def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
     """The repair control to hold a cell against: same budget and seed, the method most alike.
 
-    Most alike: the same method, else the same kind with the nearest rank.
+    Most alike: the same method, else the same kind with the nearest rank. Where both report a grid
+    it has the same rate too.
     """
     study = evidence.study
 
@@ -165,6 +166,7 @@ def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
         for other in evidence.cells
         if study.settings[other.setting].role == "control"
         and (other.budget, other.seed) == (cell.budget, cell.seed)
+        and (None in (other.rate, cell.rate) or other.rate == cell.rate)
         and math.isfinite(unlike(other))
         and any(evidence.has("retain", run, other.label) for run in retained(study))
     ]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lora_ledger.records.record import Record
 from lora_ledger.study.cells import BASE, Cell
 
-from .arms import ARM, DIVERGED, Arm, external_note, heading, trained, untrained
+from .arms import DIVERGED, Arm, columns_of_arms, external_note, heading, trained, untrained
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
@@ -38,7 +38,7 @@ def learning(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table
     """
     study = evidence.study
     columns = (
-        *ARM,
+        *columns_of_arms(evidence),
         Column("rate", "learning rate"),
         Column("before", "before", right=True),
         Column("after", f"after [{interval}]", right=True),
@@ -130,6 +130,8 @@ def rate_note(evidence: Evidence, cell: Cell, record: Record) -> str:
     rate = record.results.get("learning_rate")
     number = f"{rate:.1e}".replace("e-0", "e-").replace(".0e", "e") if rate else "rate unknown"
     at = study.methods[cell.method].at
+    if cell.rate is not None:
+        return f"{number}, one of the grid"
     own = study.rates_of(cell.setting, cell.method)
     if at and not own:
         return f"{number}, at {at}"

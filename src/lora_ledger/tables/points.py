@@ -54,6 +54,7 @@ def plane(evidence: Evidence) -> list[dict[str, Any]]:
                     "role": facts.role,
                     "method": cell.method,
                     "budget": cell.budget,
+                    "rate": cell.rate,
                     "seed": cell.seed,
                     "target": _change(evidence, target, series, before),
                     "texts": sides,
@@ -67,7 +68,8 @@ def diverged(evidence: Evidence) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for cell in evidence.cells:
         if evidence.diverged(cell.label):
-            name = f"{cell.method} {cell.budget} s{cell.seed}"
+            rate = "" if cell.rate is None else f" {cell.rate:g}"
+            name = f"{cell.method} {cell.budget}{rate} s{cell.seed}"
             found.setdefault(cell.setting, []).append(name)
     return found
 
@@ -141,7 +143,7 @@ def _last(evidence: Evidence, cells: Iterable[Cell]) -> Iterator[Arm]:
     """Of arms that differ in their seeds alone the mean, or else the last one that is alive."""
     families: dict[tuple[object, ...], Arm] = {}
     for arm in trained(evidence, cells):
-        key = (arm.setting, arm.named["method"], arm.named["budget"])
+        key = (arm.setting, *(arm.named.get(name) for name in ("method", "budget", "lr")))
         if key not in families or not evidence.diverged(arm.labels[0]):
             families[key] = arm
     yield from families.values()
