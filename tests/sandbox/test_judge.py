@@ -27,8 +27,41 @@ IMPORTS = "import collections, decimal, fractions, math\n"
         ("f = 3", "candidate(1)", "exception"),
         ("assert False", "candidate(1)", "exception"),
         ("def f(x):\n    return None\n", "assert abs(candidate(1) - 1) < 1", "wrong"),
-        ("def f(x):\n    return object()\n", "candidate(1)", "non_literal"),
-        ("def f(x):\n    return f\n", "candidate(1)", "non_literal"),
+        ("def f(x):\n    return object()\n", "assert candidate(1)", "passed"),
+        ("def f(x):\n    return object()\n", "assert candidate(1) == 1", "non_literal"),
+        ("def f(x):\n    return f\n", "candidate(1)(1)", "non_literal"),
+        ("import re\ndef f(x):\n    return re.match('a', x)\n", "assert candidate('ab')", "passed"),
+        ("import re\ndef f(x):\n    return re.match('a', x)\n", "assert candidate('b')", "wrong"),
+        (
+            "class A:\n    def __iter__(self):\n        yield from (1, 2)\n"
+            "def f(x):\n    return A()\n",
+            "assert tuple(candidate(1)) == (1, 2)",
+            "passed",
+        ),
+        (
+            "class A:\n    def __bool__(self):\n        return False\ndef f(x):\n    return A()\n",
+            "assert candidate(1)",
+            "wrong",
+        ),
+        (
+            "class A:\n    def __eq__(self, other):\n        return True\n"
+            "def f(x):\n    return A()\n",
+            "try:\n    assert candidate(1) == 2\nexcept Exception:\n    pass",
+            "non_literal",
+        ),
+        (
+            "import os\ndef f(x):\n    with open(os.devnull, 'w') as out:\n"
+            "        print(x, file=out)\n    os.close(os.open(os.devnull, os.O_WRONLY))\n"
+            "    return open(os.devnull).read()\n",
+            "assert candidate(1) == ''",
+            "passed",
+        ),
+        (
+            "from multiprocessing.pool import ThreadPool\ndef f(x):\n"
+            "    with ThreadPool(2) as pool:\n        return pool.map(abs, x)\n",
+            "assert candidate([-1, 2]) == [1, 2]",
+            "passed",
+        ),
         ("import sys\ndef f(x):\n    sys.exit(0)\n", "candidate(1)", "exception"),
         ("import os\ndef f(x):\n    os._exit(0)\n", "candidate(1)", "exception"),
         ("def f(x):\n    raise AssertionError('mine')\n", "candidate(1)", "exception"),
@@ -62,7 +95,7 @@ IMPORTS = "import collections, decimal, fractions, math\n"
             "passed",
         ),
         (
-            "def f(x):\n    return object()\n",
+            "def f(x):\n    return iter(int, 1)\n",
             "try:\n    candidate('a')\nexcept BaseException:\n    pass",
             "non_literal",
         ),

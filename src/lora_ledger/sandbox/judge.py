@@ -25,7 +25,7 @@ from . import mbpp, wire
 from .confine import Limits
 from .forkserver import LOST, ForkServer, Gone, Worker
 
-TESTS_BYTES = 4 * 2**30
+TESTS_BYTES = 2**29
 
 
 class Stop(BaseException):
@@ -196,6 +196,8 @@ def _settle(problem: dict[str, Any], session: Session) -> Stop:
         return session.stopped or stop
     except _Overtime:
         return session.stopped or Stop("timeout", "the tests did not end on the returned values")
+    except wire.NotPlain as error:
+        return session.stopped or Stop("non_literal", str(error))
     except MemoryError:
         return session.stopped or Stop("memory", "the tests ran out of memory on returned values")
     except BaseException as error:
@@ -242,7 +244,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     forkserver = ForkServer(settings, Limits(**settings["limits"]))
     if sys.platform != "darwin":
-        resource.setrlimit(resource.RLIMIT_AS, (TESTS_BYTES, TESTS_BYTES))
+        # The hard limit stays: the fork server has one of its own.
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (TESTS_BYTES, hard))
     _answer(answers, {"layers": forkserver.layers})
     os.dup2(1, 2)
     for line in sys.stdin.buffer:

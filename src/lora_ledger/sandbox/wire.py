@@ -5,21 +5,25 @@ four bytes of length (big-endian) and one JSON list without any list or mapping 
 and the tokens of a value in prefix order. Ints, strings after a tag, booleans and null stand for
 themselves; a tag says what follows:
 
-    s text | i hex | f hex | c hex hex | b hex | y hex | . (Ellipsis) | Q num den | D text
+    s text | u hex | i hex | f hex | c hex hex | b hex | y hex | . (Ellipsis) | Q num den | D text
     T name (a built-in type itself)
     l n … | t n … | e n … | z n … | q n … | d n key value … | g n … | k d… | v d… | m d…
-    r start stop step
+    r start stop step | A code l… | o name truth len | O name truth len l…
 
-(list, tuple, set, frozenset, deque, dict, iterator, views of a dict, range). Size, number of tokens
-and depth are capped before anything is parsed, and no part of a frame is ever evaluated. Subclasses
-of the built-in types are flattened by the built-in type's own methods, so an overridden `__eq__`,
-`__iter__` or `__len__` has no say. It knows nothing of processes. Standard library only, since the
-worker imports it too.
+(text with halves of surrogate pairs; list, tuple, set, frozenset, deque, dict, iterator, views of a
+dict, range, array, any other object without and with items). Size, number of tokens and depth are
+capped before anything is parsed, and no part of a frame is ever evaluated. Subclasses of the
+built-in types are flattened by the built-in type's own methods, so an overridden `__eq__`,
+`__iter__` or `__len__` has no say; those of `collections` that stand for a built-in type are
+flattened to it. It knows nothing of processes. Standard library only, since the worker imports it
+too.
 """
 
 from __future__ import annotations
 
+import array
 import collections
+import contextlib
 import decimal
 import fractions
 import itertools
@@ -33,7 +37,12 @@ MAX_TOKENS = 400_000
 MAX_DEPTH = 200
 # Hexadecimal digits of an integer: more would let one operation of a test take hours.
 MAX_DIGITS = 2**18
+# The same inside containers, where one operation meets many of them, and of a range's parts, whose
+# items are made by the thousand.
+MAX_DIGITS_INSIDE = 2**14
+MAX_DIGITS_RANGE = 2**8
 MAX_FRACTION = 2**10
+_HALVES = re.compile("[\ud800-\udfff]")
 # One list of scalars, strings skipped whole: possessive, so the time is linear in the length.
 _FLAT = re.compile(rb'\[(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+\]', re.DOTALL)
 
@@ -44,6 +53,55 @@ class WireError(ValueError):
 
 class Unsendable(ValueError):
     """A value that is no plain data, or more of it than the wire takes."""
+
+
+class NotPlain(BaseException):
+    """Tests want more of an object than its truth and its items; no `except` of theirs goes on."""
+
+
+class Opaque:
+    """What is left of an object that is no plain data: its truth, its length and its items.
+
+    Whatever else is asked of it ends the tests, since the answer would be the program's own word:
+    first of all whether it equals something.
+    """
+
+    __slots__ = ("_items", "_length", "_name", "_truth")
+
+    def __init__(self, name: str, truth: bool, length: int | None, items: list[Any] | None) -> None:
+        self._name, self._truth, self._length, self._items = name, truth, length, items
+
+    def __bool__(self) -> bool:
+        return self._truth
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._items is None:
+            raise TypeError(f"{self._name!r} object is not iterable")
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise TypeError(f"object of type {self._name!r} has no len()")
+        return self._length
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotPlain(f"a value of type {self._name}")
+
+
+def _not_plain(self: Opaque, *others: Any) -> Any:
+    raise NotPlain(f"a value of type {self._name}")
+
+
+_ASKED = """
+    eq ne lt le gt ge hash call contains getitem setitem delitem reversed next
+    int float complex index round trunc floor ceil abs neg pos invert bytes fspath enter exit format
+    str add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor
+    radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor
+    iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor
+"""
+for _name in _ASKED.split():
+    setattr(Opaque, f"__{_name}__", _not_plain)
+del _name
 
 
 def _refuse(text: str) -> Any:
@@ -129,6 +187,52 @@ def _view(tag: str) -> Callable[[Any, list[Any], int], None]:
     return write
 
 
+def _text(value: Any, out: list[Any], depth: int) -> None:
+    # JSON writes two halves that stand side by side as it writes the character they would make.
+    text = str.__str__(value)
+    if text.isascii() or not _HALVES.search(text):
+        out += ("s", text)
+    else:
+        out += ("u", text.encode("utf-8", "surrogatepass").hex())
+
+
+def _array(value: Any, out: list[Any], depth: int) -> None:
+    out += ("A", value.typecode)
+    _flatten(array.array.tolist(value), out, depth)
+
+
+def _chain(value: Any, out: list[Any], depth: int) -> None:
+    merged: dict[Any, Any] = {}
+    for one in reversed(value.maps):
+        merged.update(one)
+    _dict(merged, out, depth)
+
+
+def _opaque(value: Any, out: list[Any], depth: int) -> None:
+    """Truth and items by Python's own protocol, as the program has them.
+
+    An object whose items do not end, or that fails over them, has none.
+    """
+    name = type(value).__name__[:80]
+    try:
+        truth = bool(value)
+    except Exception:
+        raise Unsendable(f"a value of type {name}, which is neither true nor false") from None
+    length = None
+    if hasattr(type(value), "__len__"):
+        with contextlib.suppress(Exception):
+            length = len(value)
+    if hasattr(type(value), "__iter__"):
+        items: list[Any] = []
+        with contextlib.suppress(Exception):
+            drawn = list(itertools.islice(value, MAX_TOKENS))
+            if len(drawn) < MAX_TOKENS:
+                _flatten(drawn, items, depth)
+                out += ("O", name, truth, length, *items)
+                return
+    out += ("o", name, truth, length)
+
+
 def _iterator(value: Any, out: list[Any], depth: int) -> None:
     drawn = list(itertools.islice(value, MAX_TOKENS))
     if len(drawn) == MAX_TOKENS:
@@ -142,7 +246,7 @@ def _int(value: Any, out: list[Any], depth: int) -> None:
     if int.bit_length(value) < 63:
         out.append(int.__pos__(value))
     else:
-        if int.bit_length(value) > 4 * MAX_DIGITS:
+        if int.bit_length(value) > 4 * (MAX_DIGITS if depth == 1 else MAX_DIGITS_INSIDE):
             raise Unsendable(f"an integer of {int.bit_length(value)} bits")
         # Hexadecimal takes linear time and is not subject to Python's limit on digits.
         out += ("i", int.__format__(value, "x"))
@@ -164,18 +268,23 @@ def _fraction(value: Any, out: list[Any], depth: int) -> None:
 
 
 def _range(value: Any, out: list[Any], depth: int) -> None:
-    if len(value) > MAX_TOKENS:
+    parts = value.start, value.stop, value.step
+    for part in parts:
+        if int.bit_length(part) > 4 * MAX_DIGITS_RANGE:
+            raise Unsendable(f"a range by an integer of {int.bit_length(part)} bits")
+    if value and (value[-1] - value[0]) // value.step >= MAX_TOKENS:
         raise Unsendable("a range that is too long")
     out.append("r")
-    for part in (value.start, value.stop, value.step):
+    for part in parts:
         _int(part, out, depth)
 
 
-def _type_name(value: Any) -> str:
+def _class(value: Any, out: list[Any], depth: int) -> None:
     for name, kind in _TYPES.items():
         if kind is value:
-            return name
-    raise Unsendable("a class")
+            out += ("T", name)
+            return
+    _opaque(value, out, depth)
 
 
 # MBPP passes `int` as an argument.
@@ -190,7 +299,7 @@ _WRITERS: dict[type, _Writer] = {
     int: _int,
     float: _float,
     complex: _complex,
-    str: lambda value, out, depth: out.extend(("s", str.__str__(value))),
+    str: _text,
     bytes: lambda value, out, depth: out.extend(("b", bytes.hex(value))),
     bytearray: lambda value, out, depth: out.extend(("y", bytearray.hex(value))),
     list: _sequence("l", list),
@@ -204,19 +313,16 @@ _WRITERS: dict[type, _Writer] = {
     type({}.items()): _view("m"),
     range: _range,
     type(...): lambda value, out, depth: out.append("."),
-    type: lambda value, out, depth: out.extend(("T", _type_name(value))),
+    type: _class,
     fractions.Fraction: _fraction,
     decimal.Decimal: lambda value, out, depth: out.extend(("D", decimal.Decimal.__str__(value))),
+    array.array: _array,
+    # In Python these equal what they hold.
+    collections.UserList: lambda value, out, depth: _flatten(value.data, out, depth),
+    collections.UserDict: lambda value, out, depth: _flatten(value.data, out, depth),
+    collections.UserString: lambda value, out, depth: _flatten(value.data, out, depth),
+    collections.ChainMap: _chain,
 }
-_EMPTY: tuple[Any, ...] = (
-    iter([]), iter(()), iter({}), iter(set()), iter(""), iter(range(0)), iter({}.values()),
-    iter({}.items()), iter(b""), reversed([]), (_ for _ in ()),
-)  # fmt: skip
-_ITERATORS = frozenset(
-    {type(one) for one in _EMPTY}
-    | {map, filter, zip, enumerate, reversed}
-    | {t for t in vars(itertools).values() if isinstance(t, type) and hasattr(t, "__next__")}
-)
 
 
 def _flatten(value: Any, out: list[Any], depth: int) -> None:
@@ -232,18 +338,26 @@ def _flatten(value: Any, out: list[Any], depth: int) -> None:
                 writer = _WRITERS[base]
                 break
         else:
-            if kind in _ITERATORS:
+            if hasattr(kind, "__next__") and hasattr(kind, "__iter__"):
                 writer = _iterator
-            elif _from_numpy(kind) and not value.shape:
+            elif _from_numpy(kind):
+                if value.shape:
+                    raise Unsendable(f"a value of type {kind.__name__}")
                 value, writer = value.item(), _flatten
             else:
-                raise Unsendable(f"a value of type {kind.__name__}")
+                writer = _opaque
     writer(value, out, depth + 1)
 
 
 def _from_numpy(kind: type) -> bool:
     # A class that the program made with `type` need not have a module.
     return getattr(kind, "__module__", "") == "numpy" and hasattr(kind, "item")
+
+
+def _said(token: object) -> str:
+    if type(token) is not str:
+        raise WireError("a tag without its text")
+    return token
 
 
 def _hex(token: object) -> str:
@@ -288,10 +402,9 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
         raise WireError(f"a value nested deeper than {MAX_DEPTH}")
     depth += 1
     if token == "s":
-        text = next(reader)
-        if type(text) is not str:
-            raise WireError("a tag without its text")
-        return text
+        return _said(next(reader))
+    if token == "u":
+        return bytes.fromhex(_hex(next(reader))).decode("utf-8", "surrogatepass")
     if token in ("l", "t", "e", "z", "q", "g"):
         items = [_read(reader, depth) for _ in _count(next(reader))]
         return _MAKERS[token](items)
@@ -303,7 +416,7 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
         found = _pairs(reader, depth)
         return {"k": found.keys, "v": found.values, "m": found.items}[token]()
     if token == "i":
-        return _integer(token, reader)
+        return _integer(token, reader, MAX_DIGITS if depth == 1 else MAX_DIGITS_INSIDE)
     if token == "f":
         return float.fromhex(_hex(next(reader)))
     if token == "c":
@@ -313,8 +426,8 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
     if token == "y":
         return bytearray.fromhex(_hex(next(reader)))
     if token == "r":
-        numbers = range(*[_integer(next(reader), reader) for _ in range(3)])
-        if len(numbers) > MAX_TOKENS:
+        numbers = range(*[_integer(next(reader), reader, MAX_DIGITS_RANGE) for _ in range(3)])
+        if numbers and (numbers[-1] - numbers[0]) // numbers.step >= MAX_TOKENS:
             raise WireError("a range that is too long")
         return numbers
     if token == "Q":
@@ -328,6 +441,17 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
         return _TYPES[_hex(next(reader))]
     if token == ".":
         return ...
+    if token == "A":
+        code, items = _said(next(reader)), _read(reader, depth)
+        return array.array(code, items if type(items) is list else [])
+    if token in ("o", "O"):
+        name, truth, length = _said(next(reader)), next(reader), next(reader)
+        if type(truth) is not bool or not (length is None or (type(length) is int and length >= 0)):
+            raise WireError("an object without its truth or its length")
+        held = _read(reader, depth) if token == "O" else None
+        if token == "O" and type(held) is not list:
+            raise WireError("an object without its items")
+        return Opaque(name, truth, length, held)
     raise WireError("an unknown tag")
 
 

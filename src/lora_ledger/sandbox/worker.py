@@ -29,7 +29,7 @@ import sys
 from types import CodeType
 from typing import Any
 
-from . import confine, wire
+from . import confine, stand_ins, wire
 
 # What generated functions import most: loaded once, before the fork.
 USUAL = (
@@ -53,6 +53,7 @@ def fork_server() -> None:
     for name in USUAL:
         importlib.import_module(name)
     _as_fresh()
+    stand_ins.locks()
     os.chdir(order["folder"])
     layers = confine.enclose(
         limits, order["readable"], order["listed"], frozenset(order["without"])
@@ -133,6 +134,7 @@ def _fork(cpu_seconds: int, layers: dict[str, str]) -> int:
         confine.seal(cpu_seconds, layers)
         # Later imports come from the standard library alone, by its own path.
         sys.argv[:] = [""]
+        stand_ins.null_device()
         random.seed(0)
         serve(*confine.CHANNEL)
     except BaseException:

@@ -35,7 +35,14 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     return {"run": lean(run, "diversity"), "task": cells.task_of(study, names["run"]).digest}
 
 
-STAGE = Stage("score", ("the first",), reads)
+STAGE = Stage(
+    "score",
+    (
+        "the first",
+        "the judge takes an object's truth and items, and processor time of all threads",
+    ),
+    reads,
+)
 
 
 def score(

@@ -1,0 +1,108 @@
+"""What a program finds in place of parts of Python that the confinement takes away.
+
+In: nothing. Out: `open` for the null device, which is the one that the worker has already, and
+locks of `multiprocessing` that hold between threads, since there are no other processes: its
+`ThreadPool` needs them. Programs gain nothing that they could not do without. Standard library
+only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+
+class SemLock:
+    """`_multiprocessing.SemLock` between threads; its own asks for a file in shared memory."""
+
+    SEM_VALUE_MAX = 2**31 - 1
+
+    def __init__(self, kind: int, value: int, maxvalue: int, name: str, unlink: bool) -> None:
+        self.kind, self.maxvalue, self.name, self.handle = kind, maxvalue, None, id(self)
+        self._value, self._owner, self._held = value, 0, 0
+        self._changed = threading.Condition(threading.Lock())
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it; kind 0 (recursive) may be taken again by the thread that has it."""
+        with self._changed:
+            if self.kind == 0 and self._is_mine():
+                self._held += 1
+                return True
+            wait = (0.0 if timeout is None else max(0.0, timeout)) if not block else timeout
+            if not self._changed.wait_for(lambda: self._value > 0, 0.0 if not block else wait):
+                return False
+            self._value -= 1
+            self._owner, self._held = threading.get_ident(), self._held + 1
+            return True
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        """Give it back. Raises AssertionError or ValueError as the original does."""
+        with self._changed:
+            if self.kind == 0:
+                if not self._is_mine():
+                    raise AssertionError("attempt to release recursive lock not owned by thread")
+                if self._held > 1:
+                    self._held -= 1
+                    return
+            elif self._value >= self.maxvalue:
+                raise ValueError("semaphore or lock released too many times")
+            self._value, self._held = self._value + 1, self._held - 1
+            self._changed.notify()
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
+
+    def _count(self) -> int:
+        return self._held
+
+    def _is_mine(self) -> bool:
+        return self._held > 0 and self._owner == threading.get_ident()
+
+    def _get_value(self) -> int:
+        return self._value
+
+    def _is_zero(self) -> bool:
+        return self._value == 0
+
+    def _after_fork(self) -> None:
+        self._held = 0
+
+
+def locks() -> None:
+    """Have `multiprocessing` find those of this file, if a program imports it."""
+    module = ModuleType("_multiprocessing")
+    vars(module).update(SemLock=SemLock, sem_unlink=lambda name: None, flags={})
+    sys.modules["_multiprocessing"] = module
+
+
+def null_device() -> None:
+    """Have `open` give the null device: the one that input comes from and output goes to already.
+
+    The filter lets nothing be opened for writing, and cannot read what a name says.
+    """
+    plain, plain_os = io.open, os.open
+
+    def open(file: Any, mode: Any = "r", *arguments: Any, **named: Any) -> Any:
+        if type(file) is str and file == os.devnull:
+            writes = isinstance(mode, str) and not set(mode).isdisjoint("wax+")
+            file = os.dup(1 if writes else 0)
+        return plain(file, mode, *arguments, **named)
+
+    def os_open(path: Any, flags: Any, *arguments: Any, **named: Any) -> int:
+        if path == os.devnull and isinstance(flags, int):
+            return os.dup(1 if flags & os.O_ACCMODE else 0)
+        return plain_os(path, flags, *arguments, **named)
+
+    for function, original in ((open, plain), (os_open, plain_os)):
+        function.__doc__ = original.__doc__
+        function.__name__ = function.__qualname__ = "open"
+        function.__module__ = original.__module__
+    builtins.open = io.open = open
+    os.open = os_open
