@@ -52,6 +52,7 @@ IMPORTS = "import collections, decimal, fractions, math\n"
         (
             "import os\ndef f(x):\n    with open(os.devnull, 'w') as out:\n"
             "        print(x, file=out)\n    os.close(os.open(os.devnull, os.O_WRONLY))\n"
+            "    import pathlib\n    pathlib.Path(os.devnull).write_text('a')\n"
             "    return open(os.devnull).read()\n",
             "assert candidate(1) == ''",
             "passed",

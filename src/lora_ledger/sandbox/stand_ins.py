@@ -82,6 +82,10 @@ def locks() -> None:
     sys.modules["_multiprocessing"] = module
 
 
+def _is_null(path: Any) -> bool:
+    return isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path) == os.devnull
+
+
 def null_device() -> None:
     """Have `open` give the null device: the one that input comes from and output goes to already.
 
@@ -90,13 +94,13 @@ def null_device() -> None:
     plain, plain_os = io.open, os.open
 
     def open(file: Any, mode: Any = "r", *arguments: Any, **named: Any) -> Any:
-        if type(file) is str and file == os.devnull:
+        if _is_null(file):
             writes = isinstance(mode, str) and not set(mode).isdisjoint("wax+")
             file = os.dup(1 if writes else 0)
         return plain(file, mode, *arguments, **named)
 
     def os_open(path: Any, flags: Any, *arguments: Any, **named: Any) -> int:
-        if path == os.devnull and isinstance(flags, int):
+        if _is_null(path) and isinstance(flags, int):
             return os.dup(1 if flags & os.O_ACCMODE else 0)
         return plain_os(path, flags, *arguments, **named)
 
