@@ -30,7 +30,12 @@ def study() -> Study:
 
 
 def scored(
-    study: Study, run_name: str, data: Path, completions: list[list[str]], out: Path
+    study: Study,
+    run_name: str,
+    data: Path,
+    completions: list[list[str]],
+    out: Path,
+    work: Path | None = None,
 ) -> tuple[Record, list[dict[str, str]]]:
     """Score completions, by problem, in reversed order of the problems."""
     documents = load_rows(data, "test")
@@ -62,7 +67,7 @@ def scored(
     )  # fmt: skip
     record = score(
         study, run_name, "base", out / "g.jsonl.gz", out / "g.json", data, out / "s.json",
-        out / "s.csv.gz", 2,
+        out / "s.csv.gz", 2, work,
     )  # fmt: skip
     table = gzip.decompress((out / "s.csv.gz").read_bytes()).decode().splitlines()
     return record, list(csv.DictReader(table))
@@ -93,6 +98,31 @@ def test_code(study: Study, tmp_path: Path) -> None:
     assert record.results["proof"]["stubs"] == {"passed": 0, "total": 3, "odd": []}
     assert record.results["proof"]["cheats"]["passed"] == 0
     assert record.results["proof"]["cheats"]["total"] > 50
+
+
+def test_two_jobs_and_one_proof(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_ledger.sandbox import proof
+
+    made, prove = [], proof.prove
+    monkeypatch.setattr(proof, "prove", lambda *a: made.append(a) or prove(*a))
+    save({"test": list(smoke({}, {"kind": "code"}))[:2]}, tmp_path / "data")
+    right = [[row["response"]] for row in load_rows(tmp_path / "data", "test")]
+    records = [
+        scored(study, "code", tmp_path / "data", right, tmp_path / out, work)[0]
+        for out, work in (("1", tmp_path / "w"), ("2", tmp_path / "w"), ("3", None))
+    ]
+    assert len(made) == 2
+    assert [one.run["sandbox"]["proof"] for one in records] == ["made", "kept", "made"]
+    for record in records:
+        assert record.results["metrics"] == {"pass@1": [1.0, 1.0]}
+        assert record.run["sandbox"]["confinement"]["level"] == 3
+        assert record.results["proof"]["solutions"] == {"passed": 2, "total": 2, "odd": []}
+        assert record.results["proof"]["cheats"]["total"] > 50
+        assert (record.id, record.results) == (records[0].id, records[0].results)
+        first = records[0].run["sandbox"] | {"proof": ""}
+        assert record.run["sandbox"] | {"proof": ""} == first
 
 
 def test_words(study: Study, tmp_path: Path) -> None:

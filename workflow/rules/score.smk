@@ -24,6 +24,7 @@ rule score:
     params:
         **digests("score"),
         data=subpath(input.data, parent=True),
+        work=f"{WORK}/proofs",
     message:
         "score {wildcards.run} of {wildcards.cell}"
     shell:
@@ -36,6 +37,7 @@ rule score:
             --generations {input.generations:q} \
             --record {input.record:q} \
             --jobs {threads} \
+            --work {params.work:q} \
             --out {output.record:q} \
             --items {output.table:q} \
             > {log:q} 2>&1

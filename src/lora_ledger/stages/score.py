@@ -55,8 +55,11 @@ def score(
     out: Path,
     items: Path,
     jobs: int,
+    work: Path | None = None,
 ) -> Record:
     """Write the record `out` and the table `items`; a diverged cell passes its status on.
+
+    The proof that the judge judges is kept in `work`, for the other jobs of this machine.
 
     Raises KeyProblem for a run that the study lacks, or where code would have to run and the
     study does not consent.
@@ -92,7 +95,7 @@ def score(
     problems, samples = generated.results["problems"], generated.results["samples"]
     rows = scoring.read_generations(generations, len(problems) * samples)
     results, table, ran = scoring.judge_all(
-        rows, problems, samples, data, info, jobs, study.evaluation.sandbox_level
+        rows, problems, samples, data, info, jobs, study.evaluation.sandbox_level, work
     )
     write_bytes_atomic(items, csv_gz(scoring.columns(info), table))
     kept = {
@@ -119,6 +122,7 @@ FLAGS = (
     place("out", "FILE.json"),
     place("items", "FILE.csv.gz"),
     flag("jobs", "confined processes at once", type=int, default=1, required=False),
+    place("work", "the proofs of the judge that the study's jobs share", required=False),
 )
 
 
@@ -136,6 +140,7 @@ def main(args: argparse.Namespace) -> None:
         args.out,
         args.items,
         args.jobs,
+        args.work,
     )
 
 

@@ -55,14 +55,16 @@ def judge_all(
     info: TaskInfo,
     jobs: int,
     level: int,
+    proofs: Path | None = None,
 ) -> tuple[dict[str, Any], Rows, dict[str, Any]]:
     """Results, a row of verdicts for each completion, and how the sandbox ran, where it did.
 
     `problems` are the places of the problems in the task's order, each with `samples` rows;
-    `folder` is the task's corpus. `jobs` judges run at once, confined to `level` at the least.
+    `folder` is the task's corpus. `jobs` judges run at once, confined to `level` at the least; the
+    proof that they judge is kept in `proofs` for later calls.
     """
     if info.executes_code:
-        return score_code(rows, problems, samples, folder, info, jobs, level)
+        return score_code(rows, problems, samples, folder, info, jobs, level, proofs)
     return *score_words(rows, problems, info.name, folder), {}
 
 
@@ -122,6 +124,7 @@ def score_code(
     info: TaskInfo,
     jobs: int,
     level: int,
+    proofs: Path | None = None,
 ) -> tuple[dict[str, Any], Rows, dict[str, Any]]:
     """Metrics, reasons and the proof of the judge, the items, and how the sandbox ran.
 
@@ -129,21 +132,18 @@ def score_code(
     stub or a cheat passes.
     """
     from lora_ledger.data.corpora.store import load as load_rows
-    from lora_ledger.sandbox.client import Sandbox
-    from lora_ledger.sandbox.proof import prove, require
+    from lora_ledger.sandbox.kept import judging
 
     documents = load_rows(folder, info.split)
     for row in rows:
         same_document(row, documents[row["problem"]])
-    proof = prove([solution(info.judge, documents[p]) for p in problems], jobs, level)
-    require(proof)
-    patience = dict(zip(problems, proof.cpu_seconds(), strict=True))
-    programs = []
-    for row in rows:
-        one = judged(info.judge, row, documents[row["problem"]])
-        programs.append(replace(one, cpu_seconds=patience[row["problem"]]))
-    limits = proof.limits()
-    with Sandbox(jobs, level, limits) as sandbox:
+    solutions = [solution(info.judge, documents[p]) for p in problems]
+    with judging(solutions, jobs, level, proofs) as (sandbox, proof, kept):
+        patience = dict(zip(problems, proof.cpu_seconds(), strict=True))
+        programs = []
+        for row in rows:
+            one = judged(info.judge, row, documents[row["problem"]])
+            programs.append(replace(one, cpu_seconds=patience[row["problem"]]))
         verdicts = sandbox.judge_all(programs)
     passed = [verdict.passed for verdict in verdicts]
     sizes = [size for size in SIZES if size <= samples]
@@ -152,7 +152,7 @@ def score_code(
         for row, ok, verdict in zip(rows, passed, verdicts, strict=True)
     ]
     found = proof.as_dict()
-    confinement = found.pop("confinement")
+    del found["confinement"]
     results = {
         "metrics": all_pass_at_k(by_problem(rows, problems, passed), sizes),
         "reasons": dict(sorted(Counter(verdict.reason for verdict in verdicts).items())),
@@ -160,8 +160,9 @@ def score_code(
     }
     ran = {
         "distinct_programs": len(set(programs)),
-        "confinement": confinement,
-        "limits": limits.as_dict(),
+        "confinement": sandbox.confinement.as_dict(),
+        "proof": "kept" if kept else "made",
+        "limits": sandbox.limits.as_dict(),
         "longer_limits": {p: seconds for p, seconds in patience.items() if seconds},
     }
     return results, items, ran
