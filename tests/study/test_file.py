@@ -253,6 +253,16 @@ def test_a_key_that_the_optimiser_does_not_read_is_refused(
     assert said in str(found.value)
 
 
+def test_weight_decay_under_frozen_entries_is_refused_before_any_compute() -> None:
+    given = with_optimisers("{weight_decay: 0.1}", "").replace(
+        "full: {kind: full, ", "full: {kind: full, freeze: 0.95, "
+    )
+    said = r"methods\.full\.freeze: found 0\.95, expected 0 with weight_decay 0\.1, .* as settings"
+    with pytest.raises(StudyError, match=said):
+        parse(given)
+    assert parse(given.replace("weight_decay: 0.1", "weight_decay: 0.0"))
+
+
 def test_a_key_that_the_optimiser_reads_may_come_from_either_section() -> None:
     given = with_optimisers("{name: lion}", "{betas: [0.9, 0.99]}")
     assert parse(given).recipe_of("code-cpt", "full").optimiser.name == "lion"

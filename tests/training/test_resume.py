@@ -114,6 +114,9 @@ DEATHS = {
         ("lora", ["first step", "mid-run", "first checkpoint", "second checkpoint", "record"]),
         ("pissa", ["second checkpoint"]),
         ("muon", ["second checkpoint"]),
+        ("frozen", ["second checkpoint"]),
+        ("b-only", ["second checkpoint"]),
+        ("plus", ["second checkpoint"]),
     ],
 )
 def test_killed_runs_end_like_an_uninterrupted_one(
