@@ -66,10 +66,6 @@ STUDY: dict[str, Any] = {
         "full-linear": {"kind": "full-linear", "learning_rates": [1e-3]},
         "lora": LORA,
         "pissa": LORA | {"init": "pissa"},
-        "frozen": {"kind": "full", "learning_rates": [1e-3], "freeze": 0.9},
-        "b-only": LORA | {"train": "b-only", "optimiser": {"name": "sgd"}},
-        "plus": LORA | {"init": "milora", "learning_rate_ratio": 4.0},
-        "muon": {"kind": "full", "learning_rates": [1e-3], "optimiser": {"name": "muon"}},
     },
     "budgets": {"short": {"tokens": 600}},
 }

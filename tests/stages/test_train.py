@@ -287,7 +287,7 @@ def test_errors_name_the_flag(study_file: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "train: --method: found 'lorra', expected one of: full, full-linear, lora, muon, pissa; "
+        "train: --method: found 'lorra', expected one of: full, full-linear, lora, pissa; "
         "did you mean 'lora'?"
     )
 

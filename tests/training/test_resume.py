@@ -27,9 +27,21 @@ from lora_ledger.study.schema import Study
 from lora_ledger.training import checkpoints, run
 from lora_ledger.training.loop import CellTrainer
 from lora_ledger.training.run import Job
+from tiny_study import LORA, STUDY
 
 # 600 tokens at 4 x 31 a step are 5 steps, with checkpoints after steps 2 and 4.
 MICRO_BATCHES = 2
+MORE = {
+    "muon": {"kind": "full", "learning_rates": [1e-3], "optimiser": {"name": "muon"}},
+    "frozen": {"kind": "full", "learning_rates": [1e-3], "freeze": 0.9},
+    "b-only": LORA | {"train": "b-only", "optimiser": {"name": "sgd"}},
+    "plus": LORA | {"init": "milora", "learning_rate_ratio": 4.0},
+}
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study.model_validate(STUDY | {"methods": STUDY["methods"] | MORE})
 
 
 def die(*_: Any, **__: Any) -> Any:
