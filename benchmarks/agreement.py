@@ -2,7 +2,8 @@
 
 In: a study whose model and corpora have been fetched (`results/<study>/models`, `data`). Both
 back-ends answer the same rendered requests for the first items of each task, over the same folder,
-in fp32 on the CPU, with the same end of text. Out: for each task how many items agree, every item
+in one precision on the CPU, with the same end of text: fp32 unless `--precision` says otherwise,
+since in bf16 the two round apart. Out: for each task how many items agree, every item
 that does not, and for texts that part the gap between the two likeliest tokens where they part, as
 JSON and as a Markdown table. Prompts are held against upstream's by the tests.
 
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from machine import DTYPES, add_precision, precision
 from tqdm import tqdm
 
 from lora_ledger.data.tasks.loading import Loaded, build
@@ -36,9 +38,9 @@ NATS = 1e-3
 """Largest difference of a summed log-likelihood that counts as equal, in nats."""
 
 
-def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[FastModel, HFLM]:
+def back_ends(study: Study, folder: Path, how: Any, batch_size: int) -> tuple[FastModel, HFLM]:
     """Ours and lm-eval's over one folder; both end a text at the tokenizer's eos alone."""
-    model, tokenizer = load_cell(folder, None, "fp32", "cpu")
+    model, tokenizer = load_cell(folder, None, how, "cpu")
     roles, vocabulary = study.model_entry().tokens, tokenizer.get_vocab()
     prefix = token_id(vocabulary, "prefix", roles.prefix)
     ours = FastModel(
@@ -52,7 +54,7 @@ def back_ends(study: Study, folder: Path, batch_size: int) -> tuple[FastModel, H
     theirs = HFLM(
         pretrained=str(folder),
         tokenizer=str(folder),
-        dtype="float32",
+        dtype=DTYPES[how],
         device="cpu",
         batch_size=batch_size,
         prefix_token_id=prefix,
@@ -142,10 +144,12 @@ def parting(ours: FastModel, prompt: str, mine: str, other: str) -> dict[str, An
 
 def table(found: dict[str, Any]) -> str:
     lines = [
+        f"Precision: {found['precision']}.",
+        "",
         "| task | items | requests | differing | largest difference, nats |",
         "|---|--:|--:|--:|--:|",
     ]
-    for run, one in found.items():
+    for run, one in found["tasks"].items():
         worst = one.get("largest_difference_nats")
         shown = "greedy text" if worst is None else f"{worst:.1e}"
         requests = one.get("requests", one["items"])
@@ -162,17 +166,19 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=20, help="problems of a generation task")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--only", nargs="*", default=[], help="keys of evaluation; default: all")
+    add_precision(parser, "fp32")
     args = parser.parse_args()
     study = load(args.study)
     torch.set_num_threads(study.compute.threads)
     out = Path("results") / study.name
-    ours, theirs = back_ends(study, out / "models" / study.model, args.batch_size)
-    found: dict[str, Any] = {}
+    how = precision(args.precision)
+    ours, theirs = back_ends(study, out / "models" / study.model, how, args.batch_size)
+    found: dict[str, Any] = {"precision": how, "tasks": {}}
     runs = args.only or [*study.evaluation.likelihood, *study.evaluation.generate]
     for run in tqdm(runs, desc="tasks", disable=not sys.stderr.isatty()):
         asked = run in study.evaluation.likelihood
         task, chosen = task_of(study, out, run, args.items if asked else args.texts)
-        found[run] = (likelihoods if asked else texts)(ours, theirs, task, chosen)
+        found["tasks"][run] = (likelihoods if asked else texts)(ours, theirs, task, chosen)
         # Written after each task, so that a run that is stopped loses one at most.
         write_text_atomic(args.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         write_text_atomic(args.out.with_suffix(".md"), table(found))

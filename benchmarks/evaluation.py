@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import describe, peak_memory_bytes
+from machine import DTYPES, add_precision, describe, peak_memory_bytes, precision
 
 PEER_BATCHES = (1, 8, 32)
 
@@ -69,7 +69,7 @@ def requests_of(study: Any, workload: Workload, items: int) -> list[Any]:
     return found
 
 
-def back_end(study: Any, who: str, precision: str, batch_size: int) -> Any:
+def back_end(study: Any, who: str, how: str, batch_size: int) -> Any:
     """Ours or lm-eval's over the study's untouched model; both end a text at eos alone."""
     from lora_ledger.inference.weights import load_cell
     from lora_ledger.models.tokens import begin_ids, token_id
@@ -83,13 +83,13 @@ def back_end(study: Any, who: str, precision: str, batch_size: int) -> Any:
         return HFLM(
             pretrained=str(folder),
             tokenizer=str(folder),
-            dtype="bfloat16" if precision == "bf16" else "float32",
+            dtype=DTYPES[how],
             device="cpu",
             batch_size=batch_size,
         )
     from lora_ledger.inference.backends.fast import FastModel
 
-    model, tokenizer = load_cell(folder, None, precision, "cpu")  # type: ignore[arg-type]
+    model, tokenizer = load_cell(folder, None, how, "cpu")  # type: ignore[arg-type]
     roles, vocabulary = study.model_entry().tokens, tokenizer.get_vocab()
     return FastModel(
         model,
@@ -162,6 +162,8 @@ def compare(args: argparse.Namespace, name: str) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     lines = [
+        f"Threads: {found['machine']['threads']}. Precision: {found['machine']['precision']}.",
+        "",
         "| requests | items | lm-eval hf, its best batch | items/s | ours | quotient | memory |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
@@ -188,7 +190,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--peer-batch", type=int, help="known best one; default: each is tried")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    add_precision(parser)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--who", choices=["ours", "hf"], help=argparse.SUPPRESS)
     parser.add_argument("--batch-size", type=int, help=argparse.SUPPRESS)
@@ -198,8 +200,8 @@ def main() -> None:
         return
     if args.out is None:
         parser.error("--out is needed")
-    found: dict[str, Any] = {"machine": describe(args.threads), "precision": args.precision}
-    found["workloads"] = {}
+    args.precision = precision(args.precision)
+    found: dict[str, Any] = {"machine": describe(args.threads, args.precision), "workloads": {}}
     for name in args.only or WORKLOADS:
         found["workloads"][name] = compare(args, name)
         # Written after each, so that a run that is stopped loses one at most.

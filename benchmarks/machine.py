@@ -1,10 +1,11 @@
 """What a benchmark ran on: processor, threads, versions, matrix-product peak; a process's memory.
 
-In: a number of threads. Out: plain values for a report. It runs no benchmark.
+In: a number of threads, a precision. Out: plain values for a report. It runs no benchmark.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import resource
 import statistics
@@ -16,10 +17,33 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "peft", "lm-eval", "trl")
 SIZE = 2048
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
 
-def describe(threads: int) -> dict[str, Any]:
-    """Processor, threads, versions, and GFLOP/s of square products in bf16 and fp32."""
+def add_precision(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """The flag by which a benchmark is told its precision; `precision` resolves it."""
+    parser.add_argument(
+        "--precision",
+        choices=["auto", *DTYPES],
+        default=default,
+        help=f"auto: bf16 where this processor multiplies it, else fp32; default: {default}",
+    )
+
+
+def precision(asked: str) -> str:
+    """bf16 or fp32; auto is what `compute.precision: auto` stands for on this processor."""
+    from lora_ledger.compute.device import multiplies_bf16
+
+    if asked != "auto":
+        return asked
+    return "bf16" if multiplies_bf16("cpu") else "fp32"
+
+
+def describe(threads: int, how: str) -> dict[str, Any]:
+    """Processor, threads, versions, the precision, and GFLOP/s of square products in it and fp32.
+
+    bf16 is multiplied only where it is the precision: emulated, one product takes minutes.
+    """
     import torch
 
     torch.set_num_threads(threads)
@@ -28,15 +52,17 @@ def describe(threads: int) -> dict[str, Any]:
         "threads": threads,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "peak_gflops": {name: peak_gflops(name) for name in ("bfloat16", "float32")},
+        "precision": how,
+        "peak_gflops": {name: peak_gflops(name) for name in dict.fromkeys((how, "fp32"))},
     }
 
 
-def peak_gflops(dtype: str, repeats: int = 7) -> float:
-    """Median GFLOP/s of a product of two matrices of SIZE x SIZE."""
+def peak_gflops(how: str, repeats: int = 7) -> float:
+    """Median GFLOP/s of a product of two matrices of SIZE x SIZE in bf16 or fp32."""
     import torch
 
-    left, right = (torch.randn(SIZE, SIZE).to(getattr(torch, dtype)) for _ in range(2))
+    dtype = getattr(torch, DTYPES[how])
+    left, right = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(repeats + 1):
         started = time.perf_counter()

@@ -2,10 +2,11 @@
 
 In: a model folder, and packed data of `prepare` (`--data cpt=DIR ift=DIR`). Out: a JSON file and a
 Markdown table beside it: medians, spread, ratios to the fastest peer, peak memory, share of the
-measured bf16 peak. Each competitor is a process of its own, so that its peak memory is its own;
-rounds are interleaved and each begins with another competitor. All see the same batches of the same
-model in the same order, with AdamW and bf16. Tokens are real ones, never padding. The first step is
-reported apart. A peer that is not installed is left out, and the table says so.
+measured peak of matrix products. Each competitor is a process of its own, so that its peak memory
+is its own; rounds are interleaved and each begins with another competitor. All see the same batches
+of the same model in the same order, with AdamW and in one precision. Tokens are real ones, never
+padding. The first step is reported apart. A peer that is not installed is left out, and the table
+says so.
 
     python benchmarks/training.py --model DIR --data cpt=DIR ift=DIR --out FILE.json
 """
@@ -25,7 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from machine import describe, peak_gflops, peak_memory_bytes
+from machine import add_precision, describe, peak_gflops, peak_memory_bytes, precision
 
 PEERS = {
     "trainer": "transformers Trainer, no checkpointing",
@@ -54,16 +55,18 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3, help="measured, after the first one")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dropout", type=float, default=0.0)
+    add_precision(parser)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(child(args, args.modes[0], args.child)))
         return 0
+    args.precision = precision(args.precision)
     trl = importlib.util.find_spec("trl") is not None
     names = [n for n in [*PEERS, *OURS] if trl or not n.startswith("sft")]
     names = [n for n in names if not args.only or n in args.only]
     result: dict[str, Any] = {
-        "machine": describe(args.threads),
+        "machine": describe(args.threads, args.precision),
         "missing": [] if trl else ["trl"],
         "steps": args.steps,
         "dropout": args.dropout,
@@ -90,6 +93,7 @@ def ask(args: argparse.Namespace, mode: str, name: str) -> Any:
     command = [sys.executable, __file__, "--model", args.model, "--data", *args.data]
     command += ["--out", os.devnull, "--modes", mode, "--child", name, "--steps", str(args.steps)]
     command += ["--threads", str(args.threads), "--dropout", str(args.dropout)]
+    command += ["--precision", args.precision]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(args.threads)}
     with tempfile.TemporaryFile("w+") as log:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=log)
@@ -105,7 +109,7 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
     torch.set_num_threads(args.threads)
     if name == "peak":
-        return {"gflops": peak_gflops("bfloat16")}
+        return {"gflops": peak_gflops(args.precision)}
     from datasets import load_from_disk
     from transformers import AutoModelForCausalLM, TrainerCallback
 
@@ -138,9 +142,10 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as work:
         if name in OURS:
-            trainer = ours(model, examples, batch, name == "ours-checkpointing", Path(work))
+            checkpointing = name == "ours-checkpointing"
+            trainer = ours(model, examples, batch, checkpointing, args.precision, Path(work))
         else:
-            trainer = peer(name, model, examples, batch, work)
+            trainer = peer(name, model, examples, batch, args.precision, work)
         trainer.add_callback(Clock())
         trainer.train()
     if name in OURS:
@@ -156,7 +161,9 @@ def child(args: argparse.Namespace, mode: str, name: str) -> dict[str, Any]:
     }
 
 
-def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work: Path) -> Any:
+def ours(
+    model: Any, examples: list[Any], batch: int, checkpointing: bool, how: str, work: Path
+) -> Any:
     from lora_ledger.methods.full import FullMethod
     from lora_ledger.methods.recipe import Optimiser, Schedule
     from lora_ledger.training.batching import Order
@@ -181,8 +188,8 @@ def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work:
         batch_size=batch,
         micro_batch_size=batch,
         device="cpu",
-        precision="bf16",
-        evaluate_precision="bf16",
+        precision=how,
+        evaluate_precision=how,
         checkpointing=checkpointing,
         checkpoint_steps=10**6,
         work=work,
@@ -193,7 +200,7 @@ def ours(model: Any, examples: list[Any], batch: int, checkpointing: bool, work:
     return CellTrainer(model, run, Curves())
 
 
-def peer(name: str, model: Any, examples: list[Any], batch: int, work: str) -> Any:
+def peer(name: str, model: Any, examples: list[Any], batch: int, how: str, work: str) -> Any:
     """Their classes with their own defaults, but for precision, batch, order and saving."""
     common = {
         "output_dir": work,
@@ -201,7 +208,7 @@ def peer(name: str, model: Any, examples: list[Any], batch: int, work: str) -> A
         "max_steps": len(examples) // batch,
         "learning_rate": RATE,
         "lr_scheduler_type": "constant",
-        "bf16": True,
+        "bf16": how == "bf16",
         "use_cpu": True,
         "save_strategy": "no",
         "logging_steps": 1,
@@ -256,7 +263,8 @@ def table(result: dict[str, Any]) -> str:
     """Medians over rounds, with the lowest and highest; ratios to the fastest peer."""
     peak = statistics.median(result["peak_gflops"])
     lines = [
-        f"Threads: {result['machine']['threads']}. bf16 product of 2048: {peak:.0f} GFLOP/s.",
+        f"Threads: {result['machine']['threads']}. {result['machine']['precision']} product of "
+        f"2048: {peak:.0f} GFLOP/s.",
         f"LoRA dropout: {result['dropout']:g}. Missing: {', '.join(result['missing']) or 'none'}.",
         "",
         "| mode | who | tokens/s (range) | × fastest peer | first step s | peak MB "
