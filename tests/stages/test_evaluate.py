@@ -113,6 +113,64 @@ def test_together_and_apart_give_the_same(
             assert first.run["code_digest"] == second.run["code_digest"]
 
 
+@pytest.mark.parametrize("backend", ["fast", "plain"])
+def test_runs_that_ask_the_same_share_the_companion(
+    tiny_model: Path,
+    cell: Path,
+    data: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+) -> None:
+    """The sampled run has six problems, the greedy one eight, of which two are new, and words
+    are asked by no other run."""
+    from lora_ledger.inference.backends.plain import PlainModel
+    from lora_ledger.inference.language_model import LedgerModel
+
+    raw: dict[str, Any] = yaml.safe_load(SMOKE.read_text("utf-8"))
+    raw["compute"]["backend"] = backend
+    runs = raw["evaluation"]["generate"]
+    runs["code"] |= {"limit": 6}
+    runs["greedy"] = {**runs["code"], "limit": 8, "samples": 1, "temperature": 0.0}
+    del runs["greedy"]["diversity"]
+    for setting in raw["settings"].values():
+        if "code" in setting.get("tasks", ()):
+            setting["tasks"] += ["greedy"]
+    how, names = parse(yaml.safe_dump(raw)), ["code", "greedy", "words"]
+    corpora = {**data, "greedy": data["code"]}
+    for run, *paths in asked(corpora, names, tmp_path / "apart")[0]:
+        generate(how, run, CELL, 1, tiny_model, cell, *paths)
+
+    scored: list[int] = []
+    answering = PlainModel if backend == "plain" else LedgerModel
+    answer = answering.complete_and_score
+
+    def count(self: Any, requests: Any, references: Any) -> Any:
+        asked = zip(requests, references, strict=True)
+        scored.append(len({request.doc_id for request, ids in asked if ids}))
+        return answer(self, requests, references)
+
+    monkeypatch.setattr(answering, "complete_and_score", count)
+    subject = Subject(how, CELL, tiny_model, cell)
+    evaluate(subject, asked(corpora, names, tmp_path / "together")[0], [])
+    one, greedy = (read_record(tmp_path / f"together/{run}.json").results for run in names[:2])
+    assert scored == [6, 2, 8]
+    for key in ("nats", "bytes", "tokens"):
+        assert greedy["companion"][key][:6] == one["companion"][key]
+        assert len(greedy["companion"][key]) == 8
+    for run in names:
+        apart, together = (
+            read_record(tmp_path / where / f"{run}.json") for where in ("apart", "together")
+        )
+        assert apart.asked == together.asked
+        expected = apart.results.pop("companion")
+        found = together.results.pop("companion")
+        assert found.pop("nats") == pytest.approx(expected.pop("nats"), abs=1e-4)
+        assert (found, together.results) == (expected, apart.results)
+        rows = [(tmp_path / w / f"{run}.jsonl.gz").read_bytes() for w in ("apart", "together")]
+        assert rows[0] == rows[1]
+
+
 def test_a_diverged_cell_loads_nothing(
     data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

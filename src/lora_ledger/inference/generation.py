@@ -1,8 +1,9 @@
 """A cell completes the prompts of a task.
 
 In: a cell, a run of the study and the task's corpus. Out: a row for each completion, and with them
-the companion: the log-likelihood of each problem's reference given the prompt. lm-eval renders the
-prompts. It scores nothing and writes nothing.
+the companion: the log-likelihood of each problem's reference given the prompt, computed once for
+all runs of a process that ask the same. lm-eval renders the prompts. It scores nothing and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -59,10 +60,22 @@ def complete(
     requests = [task.instances[i][0] for i in chosen for _ in range(run.samples)]
     references = [task.documents[i]["response"] for i in chosen]
     reference_ids = [lm.tok_encode(one, add_special_tokens=False) for one in references]
+    pairs = [(task.instances[i][0].args[0], task.documents[i]["response"]) for i in chosen]
+    known = [subject.companions.get(pair) for pair in pairs]
     loaded = time.perf_counter()
     completions, nats = lm.complete_and_score(
-        requests, [ids for ids in reference_ids for _ in range(run.samples)]
+        requests,
+        [
+            () if there is not None else ids
+            for ids, there in zip(reference_ids, known, strict=True)
+            for _ in range(run.samples)
+        ],
     )
+    companion = [
+        value if there is None else there
+        for value, there in zip(nats[:: run.samples], known, strict=True)
+    ]
+    subject.companions.update(zip(pairs, companion, strict=True))
     seconds = time.perf_counter() - loaded
     rows = [
         {
@@ -87,7 +100,7 @@ def complete(
         "cut_prompts": cut,
         "generated_tokens": tokens,
         "companion": {
-            "nats": [-value for value in nats[:: run.samples]],
+            "nats": [-value for value in companion],
             "bytes": [len(reference.encode()) for reference in references],
             "tokens": [len(ids) for ids in reference_ids],
         },

@@ -57,6 +57,15 @@ class Subject:
 
         return hold(self.study, self.cell, self.model_dir, self.trained)
 
+    @cached_property
+    def companions(self) -> dict[tuple[str, str], float]:
+        """Log-likelihoods of references that an evaluation has had: (prompt, reference) -> nats.
+
+        Of the next run that asks the same they are no more computed; apart, it would round the last
+        digits by the other sequences of its own batch.
+        """
+        return {}
+
     @property
     def resolved(self) -> dict[str, Any]:
         """Device, precision, back-end and token roles, as they are used."""

@@ -2,7 +2,9 @@
 
 In: the study, the model folder, the cell's folder (none for `base`), and what is asked with its
 corpus and its files. Out: the files that the stages `generate` and `retain` would have written,
-each evaluation with a record of its own; only times differ. It has no record itself.
+each evaluation with a record of its own. Only times differ, and where two runs ask the same
+prompts, as sampled and greedy ones do, what the kernels round: their companion is computed once.
+It has no record itself.
 """
 
 from __future__ import annotations
