@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lora_ledger.common.errors import KeyProblem
 from lora_ledger.data.corpora import Example
 from lora_ledger.data.corpora.store import save
 from lora_ledger.inference.retention import cross_entropy, held_out, lowest_loss, measure_items
@@ -21,6 +22,8 @@ def test_cross_entropy_by_hand() -> None:
 
 class Fixed:
     """A language model that says what the test gives for each continuation (or context)."""
+
+    max_length = 64
 
     def __init__(self, sums: dict[str, float], tokens: dict[str, int], by: int = 1) -> None:
         self.sums, self.tokens, self.by = sums, tokens, by
@@ -100,3 +103,27 @@ def test_held_out_cuts_at_whole_characters() -> None:
     rows = [{"id": "a", "group": "g", "text": "x" * 1023}, {"id": "b", "group": "h", "text": "é!"}]
     assert held_out(rows, 1) == [("a", "g", "x" * 1023)]
     assert held_out([{"id": "b", "group": "h", "text": "é" * 513}], 1) == [("b", "h", "é" * 512)]
+
+
+@pytest.mark.parametrize(
+    ("long", "tokens", "refused"),
+    [(1, 64, ""), (2, 64, "2 of 8 items have more than the 64"), (1, 65, "fit into the model's")],
+)
+def test_what_the_window_cuts_is_counted_and_refused_where_it_is_much(
+    long: int, tokens: int, refused: str, tmp_path: Path
+) -> None:
+    """A context of two tokens and 64 of a continuation, the last of which is not fed: one too many
+    for a window of 64."""
+    items = [
+        Example(group="g", prompt=f"Q{i}?", fields={"choices": ["AC"[i < long], "B"], "gold": 0})
+        for i in range(8)
+    ]
+    save({"test": items}, tmp_path)
+    lm: Any = Fixed({" A": -1.0, " B": -2.0, " C": -3.0}, {" A": 1, " B": 1, " C": tokens})
+    lm.encode = lambda context, text: ([0, 0], [1] * lm.tokens[text])
+    what = LikelihoodTask(task="smoke-facts")
+    if refused:
+        with pytest.raises(KeyProblem, match=refused):
+            measure_items(lm, "x", tmp_path, what)
+    else:
+        assert measure_items(lm, "x", tmp_path, what)[0]["cut_contexts"] == 1

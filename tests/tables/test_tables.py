@@ -303,6 +303,7 @@ def test_what_was_dropped_and_cut_stands_above_the_tables(tmp_path: Path) -> Non
     factories.write(paths[1], "prepare", "repair", {"counts": none}, settings=settings)
     for path, cell, cut in ((paths[2], BASE, 1), (paths[3], "code/full/short/s1", 3)):
         results = {"problems": list(range(20)), "cut_prompts": cut}
+        results |= {"samples": 2, "cut_completions": 10 * cut}
         names = {"run": "humaneval", "cell": cell}
         factories.write(path, "generate", cell, results, names=names)
     tabulate.tabulate(gather(plan(), paths), tmp_path)
@@ -311,6 +312,8 @@ def test_what_was_dropped_and_cut_stands_above_the_tables(tmp_path: Path) -> Non
         assert "- code: dropped 1,455 of 3,417 train examples, over 256 tokens\n" in text
         assert "repair: dropped" not in text
         said = "humaneval: 3 of 20 prompts lost their beginning to the model's window (code/full/"
+        assert (said in text) == (name in ("learning", "diversity"))
+        said = "humaneval: 30 of 40 completions were cut at max_gen_toks (code/full/"
         assert (said in text) == (name in ("learning", "diversity"))
 
 

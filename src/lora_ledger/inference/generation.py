@@ -17,6 +17,7 @@ from lora_ledger.common.errors import KeyProblem
 from lora_ledger.common.startup import loading
 from lora_ledger.study.evaluation import TaskRun
 
+from .cuts import count_cut
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from .language_model import LedgerModel
 
-CUT_ALLOWED = 0.2
-"""Share of the prompts whose solved examples may be cut."""
 Rows = list[dict[str, Any]]
 
 
@@ -98,6 +97,7 @@ def complete(
     results = {
         **_asked(task, chosen, run),
         "cut_prompts": cut,
+        "cut_completions": sum(completion.finish == "length" for completion in completions),
         "generated_tokens": tokens,
         "companion": {
             "nats": [-value for value in companion],
@@ -118,8 +118,7 @@ def complete(
 def _cut(task: Loaded, chosen: Sequence[int], run: TaskRun, lm: LedgerModel) -> int:
     """How many prompts lose their beginning, which lm-eval cuts where the completion needs room.
 
-    Raises KeyProblem where nothing is left for a prompt, or where more than CUT_ALLOWED of the
-    prompts would lose solved examples.
+    Raises KeyProblem where nothing is left for a prompt, or where too many would be cut.
     """
     room = lm.max_length - run.max_gen_toks
     if room < 1:
@@ -127,15 +126,14 @@ def _cut(task: Loaded, chosen: Sequence[int], run: TaskRun, lm: LedgerModel) -> 
             "max_gen_toks", run.max_gen_toks, f"below {lm.max_length}, the model's window"
         )
     lengths = [len(lm.tok_encode(task.instances[i][0].args[0])) for i in chosen]
-    cut = sum(length > room for length in lengths)
-    if task.task.config.num_fewshot and cut > CUT_ALLOWED * len(lengths):
-        raise KeyProblem(
-            "num_fewshot",
-            task.task.config.num_fewshot,
-            f"fewer: {cut} of {len(lengths)} prompts have more than the {room} tokens that a "
-            f"window of {lm.max_length} leaves beside max_gen_toks, the longest {max(lengths)}",
-        )
-    return cut
+    shots = task.task.config.num_fewshot
+    return count_cut(
+        lengths,
+        room,
+        "num_fewshot" if shots else "max_gen_toks",
+        shots or run.max_gen_toks,
+        f"a window of {lm.max_length} leaves beside max_gen_toks",
+    )
 
 
 def _asked(task: Loaded, chosen: Sequence[int], run: TaskRun) -> dict[str, Any]:

@@ -14,16 +14,17 @@ from math import exp, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_ledger.common.errors import require
+from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
 from lora_ledger.study.evaluation import LikelihoodTask, RetainText
 from lora_ledger.study.schema import Study
 
+from .cuts import count_cut
 from .subject import Subject
 
 if TYPE_CHECKING:
-    from lora_ledger.data.tasks.loading import LocalTask
+    from lora_ledger.data.tasks.loading import Loaded, LocalTask
 
     from .language_model import LedgerModel
 
@@ -128,8 +129,9 @@ def measure_items(
         task = build(what.task, folder, what.num_fewshot, corpus=what.corpus)
     kind = describe(what.task).kind
     chosen = task.chosen(what.limit)
+    cut = _cut(task, chosen, what, lm)
     answers = iter(lm.loglikelihood([request for i in chosen for request in task.instances[i]]))
-    found: dict[str, Any] = {"kind": kind, "items": [], "groups": []}
+    found: dict[str, Any] = {"kind": kind, "cut_contexts": cut, "items": [], "groups": []}
     rows = []
     for i in chosen:
         document, instances = task.documents[i], task.instances[i]
@@ -146,6 +148,29 @@ def measure_items(
             )  # fmt: skip
             rows.append(dict(zip(COLUMNS, row, strict=True)))
     return found, rows
+
+
+def _cut(task: Loaded, chosen: Sequence[int], what: LikelihoodTask, lm: LedgerModel) -> int:
+    """How many items have a context that loses its beginning.
+
+    Raises KeyProblem for too many, and for a continuation that is longer than the window by itself:
+    what of it is cut would cost nothing.
+    """
+    lengths = []
+    for i in chosen:
+        pairs = [lm.encode(*request.args) for request in task.instances[i]]
+        lengths.append(max(len(context) + len(ids) - 1 for context, ids in pairs))
+        longest = max(len(ids) for _, ids in pairs)
+        if longest > lm.max_length:
+            raise KeyProblem(
+                "task",
+                what.task,
+                f"one whose continuations fit into the model's window of {lm.max_length} tokens; "
+                f"one of the item {task.documents[i]['id']} has {longest}",
+            )
+    shots = task.task.config.num_fewshot
+    key, value = ("num_fewshot", shots) if shots else ("task", what.task)
+    return count_cut(lengths, lm.max_length, key, value, "are the model's window")
 
 
 def of_choices(

@@ -96,7 +96,11 @@ def main(args: argparse.Namespace) -> str:
         args.record,
     ).results
     cut, every = results.get("cut_prompts", 0), len(results.get("problems", ()))
-    return f"{args.run} of {args.cell}: {cut} of {every} prompts lost their beginning"
+    long, all_of_them = results.get("cut_completions", 0), every * results.get("samples", 1)
+    return (
+        f"{args.run} of {args.cell}: {cut} of {every} prompts lost their beginning, "
+        f"{long} of {all_of_them} completions were cut at max_gen_toks"
+    )
 
 
 if __name__ == "__main__":

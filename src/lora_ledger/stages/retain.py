@@ -79,9 +79,9 @@ FLAGS = (
 )
 
 
-def main(args: argparse.Namespace) -> None:
-    """Measure one text or one task."""
-    retain(
+def main(args: argparse.Namespace) -> str:
+    """Measure one text or one task and say how many contexts were cut."""
+    results = retain(
         load(args.study),
         args.task,
         args.cell,
@@ -90,7 +90,9 @@ def main(args: argparse.Namespace) -> None:
         args.data,
         args.out,
         args.items,
-    )
+    ).results
+    cut, every = results.get("cut_contexts", 0), len(results.get("items", ()))
+    return f"{args.task} of {args.cell}: {cut} of {every} items lost the beginning of their context"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from .arms import DIVERGED, Family, columns_of_arms, external_note, trained, unt
 from .document import Column, Section, Table, Value
 from .evidence import Evidence, EvidenceError
 from .measures import resampling
-from .notes import cut_prompts
+from .notes import cut
 
 CLASSES = ("passing", "failing", "all")
 Counts = list[list[int]]
@@ -58,7 +58,7 @@ def diversity(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tabl
         "syntax-blind: white space, comments and docstrings do not count; distinct-n: share of "
         "distinct word n-grams, mean over problems",
         "resampled: problems, all samples of one together",
-        *cut_prompts(evidence),
+        *cut(evidence, "generate", evidence.study.evaluation.generate),
         *external_note(evidence),
     )
     return Table(

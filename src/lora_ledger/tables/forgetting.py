@@ -19,6 +19,7 @@ from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
 from .measures import Measure, at_chance, change, level, resampling, what_was_resampled
+from .notes import cut
 from .retention import gauntlet_note, retention
 
 
@@ -85,6 +86,7 @@ def _forgetting_notes(
         )
     if study.evaluation.gauntlet_mean:
         extra.append(gauntlet_note(evidence))
+    extra += cut(evidence, "retain", study.evaluation.likelihood)
     extra += external_note(evidence)
     extra += permitted(evidence, study.evaluation.likelihood)
     if any("clean subset" in section.keys["measure"] for section in sections):

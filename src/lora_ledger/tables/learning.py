@@ -27,7 +27,7 @@ from .measures import (
     validation,
     what_was_resampled,
 )
-from .notes import cut_prompts
+from .notes import cut
 
 
 def learning(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table:
@@ -48,7 +48,7 @@ def learning(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table
     sections = [x for name in study.settings for x in _of_setting(evidence, name)]
     sections += _outside(evidence)
     extra = ["change: after - before (validation), or cell - base; paired on the same units"]
-    extra += cut_prompts(evidence)
+    extra += cut(evidence, "generate", study.evaluation.generate)
     extra += external_note(evidence)
     extra += permitted(evidence, study.evaluation.generate)
     if any("clean subset" in section.keys["measure"] for section in sections):

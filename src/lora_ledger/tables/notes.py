@@ -5,6 +5,9 @@ In: `Evidence`. Out: lines of text. It measures nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from lora_ledger.study.schema import Study
 
 from .evidence import Evidence
@@ -59,22 +62,39 @@ def dropped(evidence: Evidence) -> list[str]:
     return notes
 
 
-def cut_prompts(evidence: Evidence) -> list[str]:
-    """A note for each run in which prompts lost their beginning to the model's window."""
+CUTS = {
+    "cut_prompts": "prompts lost their beginning to the model's window",
+    "cut_completions": "completions were cut at max_gen_toks",
+    "cut_contexts": "items lost the beginning of their context to the model's window",
+}
+"""What a record of `generate` or `retain` counts, in words."""
+
+
+def cut(evidence: Evidence, stage: str, runs: Iterable[str]) -> list[str]:
+    """A note for each run or task of the stage in which something was cut."""
     notes = []
-    for run in evidence.study.evaluation.generate:
-        found = {
-            label: (record.results["cut_prompts"], len(record.results["problems"]))
-            for label, record in evidence.of_run("generate", run).items()
-        }
-        worst = max(found, key=lambda label: found[label], default="")
-        if worst and found[worst][0]:
-            cut, every = found[worst]
-            notes.append(
-                f"{run}: {cut:,} of {every:,} prompts lost their beginning to the model's window "
-                f"({worst}, the most of any cell)"
-            )
+    for run in runs:
+        records = evidence.of_run(stage, run)
+        for key, words in CUTS.items():
+            found = {
+                label: (record.results[key], _every(record.results, key))
+                for label, record in records.items()
+                if key in record.results
+            }
+            worst = max(found, key=lambda label: found[label], default="")
+            if worst and found[worst][0]:
+                count, every = found[worst]
+                notes.append(
+                    f"{run}: {count:,} of {every:,} {words} ({worst}, the most of any cell)"
+                )
     return notes
+
+
+def _every(results: Mapping[str, Any], key: str) -> int:
+    """Of how many it is a count."""
+    if key == "cut_contexts":
+        return len(results["items"])
+    return len(results["problems"]) * (results["samples"] if key == "cut_completions" else 1)
 
 
 def percent(study: Study) -> str:
