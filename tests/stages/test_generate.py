@@ -165,7 +165,7 @@ def test_the_files_number_of_examples_where_the_run_says_none(
         found.append((record.science.settings["num_fewshot"], row["prompt"].count("<<")))
     assert found == [(5, 5), (1, 1)]
     raw["evaluation"]["generate"]["gsm"] |= {"num_fewshot": 5, "max_gen_toks": 2000}
-    with pytest.raises(KeyProblem, match=r"num_fewshot: found 5.* 1 of 1 prompts .* 48 tokens"):
+    with pytest.raises(KeyProblem, match=r"num_fewshot: found 5.* 1 of 1 items .* 48 tokens"):
         run(
             Study.model_validate(raw), tiny_model, tmp_path / "gsm8k", tmp_path / "cut",
             run_name="gsm",

@@ -11,6 +11,8 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from lora_ledger.study.cells import BASE
 from lora_ledger.study.schema import Study
 from lora_ledger.tables.document import Column, Section, Table, as_latex, as_markdown, shown
 from lora_ledger.tables.evidence import gather
+from lora_ledger.tables.notes import cut
 from made_study import made_up
 
 TWO = {name: METHODS[name] for name in ("full", "lora-r8")}
@@ -301,9 +304,9 @@ def test_what_was_dropped_and_cut_stands_above_the_tables(tmp_path: Path) -> Non
     factories.write(paths[0], "prepare", "code", {"counts": counts}, settings=settings)
     none = {split: {**found, "dropped_over_length": 0} for split, found in counts.items()}
     factories.write(paths[1], "prepare", "repair", {"counts": none}, settings=settings)
-    for path, cell, cut in ((paths[2], BASE, 1), (paths[3], "code/full/short/s1", 3)):
-        results = {"problems": list(range(20)), "cut_prompts": cut}
-        results |= {"samples": 2, "cut_completions": 10 * cut}
+    for path, cell, lost in ((paths[2], BASE, 1), (paths[3], "code/full/short/s1", 3)):
+        results = {"problems": list(range(20)), "cut_prompts": lost}
+        results |= {"samples": 2, "cut_completions": 10 * lost}
         names = {"run": "humaneval", "cell": cell}
         factories.write(path, "generate", cell, results, names=names)
     tabulate.tabulate(gather(plan(), paths), tmp_path)
@@ -315,6 +318,18 @@ def test_what_was_dropped_and_cut_stands_above_the_tables(tmp_path: Path) -> Non
         assert (said in text) == (name in ("learning", "diversity"))
         said = "humaneval: 30 of 40 completions were cut at max_gen_toks (code/full/"
         assert (said in text) == (name in ("learning", "diversity"))
+
+
+def test_the_worst_cell_of_a_task_says_how_many_contexts_were_cut() -> None:
+    records = {
+        label: SimpleNamespace(results={"items": ["i"] * 9, "cut_contexts": count})
+        for label, count in (("base", 0), ("mine", 1))
+    }
+    evidence: Any = SimpleNamespace(of_run=lambda stage, run: records if run == "arc" else {})
+    assert cut(evidence, "retain", ["arc", "piqa"]) == [
+        "arc: 1 of 9 items lost the beginning of their context to the model's window "
+        "(mine, the most of any cell)"
+    ]
 
 
 def test_a_title_of_two_lines_is_one_line_of_every_form(tmp_path: Path) -> None:
