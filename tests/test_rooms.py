@@ -279,6 +279,7 @@ ACROSS = {
     "data/tasks/test_likelihoods.py",
     "data/tasks/test_upstream.py",
     "methods/test_facts.py",
+    "sandbox/test_apart.py",
     "tables/test_benchmark_tables.py",
     "training/test_liger.py",
     "training/test_resume.py",

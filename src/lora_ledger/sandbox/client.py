@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from . import confine
 from .confine import Limits
+from .patience import Short, patiently
 from .pool import Folder, JudgeProcess, readable
 
 Reason = Literal[
@@ -124,8 +125,10 @@ class Sandbox:
             if self.confinement.level < self.least:
                 raise SandboxError(lacking(self.confinement, self.least))
             self._judges += [JudgeProcess(self._settings) for _ in range(self.jobs - 1)]
-        except BaseException:
+        except BaseException as error:
             self.__exit__(None, None, None)
+            if isinstance(error, Short):
+                raise SandboxError(str(error)) from error
             raise
         return self
 
@@ -172,7 +175,7 @@ class Sandbox:
         threads = [threading.Thread(target=serve, args=(one,)) for one in self._judges]
         try:
             for thread in threads:
-                thread.start()
+                patiently(thread.start)
             for thread in threads:
                 thread.join()
         except BaseException as error:
@@ -180,6 +183,8 @@ class Sandbox:
             failures.append(error)
             raise
         if failures:
+            if isinstance(failures[0], Short):
+                raise SandboxError(str(failures[0])) from failures[0]
             raise failures[0]
         return [found[problem] for problem in problems]
 

@@ -1,8 +1,9 @@
 """The layers around generated code, laid one by one, and the level that they add up to.
 
 In: limits, and what may be read. Out: the calling process confined, and for every layer the word
-"on" or why not. `enclose` lays what all workers of a pool share, once, in the process that forks
-them; `seal` lays the rest in each worker just before the code. Levels: 3 Landlock and seccomp,
+"on" or why not. `enclose` lays what all workers of a judge share, once, in the process that forks
+them; `seal` lays the rest in each worker just before the code: what one worker does to its process
+ids, its count of threads or its descriptors, no other can see. Levels: 3 Landlock and seccomp,
 2 seccomp, 1 limits and a process apart, 0 none. It trusts no layer on its word: `probes` tries
 them. Standard library only.
 """
@@ -12,20 +13,31 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import platform
 import resource
 import signal
 import struct
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from . import landlock, mounts, seccomp
+from .patience import SHORTAGES, patiently
 
 NOBODY = 65534
-CHANNEL = (3, 4)
+# One for each judge, plus its fork server's process id: Linux counts a user's tasks by uid.
+OWN_UIDS = 0x70000000
+# A worker's descriptors: the two to the judge, and a pipe of its own to wake threads with.
+CHANNEL, WAKING = (3, 4), (5, 6)
+# The fork server's own: the judge's socket, and the process namespace to come back to.
+CONTROL, HOME = 9, 10
+MOST_HANDLES = 64
 MOST_TASKS = 8192
+# Of an own uid's tasks: the fork server, spares, and what waits for them.
+OTHERS = 8
 LAYERS = (
     "process", "limits", "environment", "identity", "capabilities", "no new privileges",
     "namespaces", "Landlock", "seccomp",
@@ -39,13 +51,18 @@ ADVICE = {
     "limits": "a POSIX system with setrlimit",
 }
 _NEW = {"user": 0x10000000, "pid": 0x20000000, "net": 0x40000000, "ipc": 0x08000000,
-        "uts": 0x04000000}  # fmt: skip
-_PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS, _CAPBSET_DROP = 1, 4, 38, 24
-_CAPSET = {"x86_64": 126, "aarch64": 91}
+        "uts": 0x04000000, "mount": 0x20000}  # fmt: skip
+_PDEATHSIG, _DUMPABLE, _KEEPCAPS, _NO_NEW_PRIVS, _CAPBSET_DROP = 1, 4, 8, 38, 24
+_SUBREAPER = 36
+_SYS_ADMIN = 1 << 21
+_CAPSET = ctypes.c_long({"x86_64": 126, "aarch64": 91}.get(platform.machine(), -1))
+_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_NEW_PID, _NEW_USER = _NEW["pid"], _NEW["user"]
 if sys.platform == "linux":
     _libc.prctl.argtypes = [ctypes.c_int, *(4 * [ctypes.c_ulong])]
+    _unshare_alone, _setns = _libc.unshare, _libc.setns
 
 
 @dataclass(frozen=True)
@@ -102,10 +119,20 @@ def shared_libraries() -> list[str]:
     return sorted(found)
 
 
+@dataclass(frozen=True)
+class Enclosure:
+    """What was laid, which namespaces each worker gets for itself, and how many tasks of its user
+    there may be for it to start one more."""
+
+    layers: dict[str, str]
+    own: tuple[str, ...]
+    tasks: int
+
+
 def enclose(
     limits: Limits, files: Iterable[str], listed: Iterable[str], without: frozenset[str]
-) -> dict[str, str]:
-    """Lay the layers that workers inherit. Returns, layer by layer, "on" or what failed.
+) -> Enclosure:
+    """Lay the layers that workers inherit: in `layers`, one by one, "on" or what failed.
 
     With a process namespace the caller goes on as its first process: the process that was called
     stays outside and only waits. `without` leaves layers out, for tests of what then happens.
@@ -116,17 +143,19 @@ def enclose(
     found["environment"] = "on"
     # Before any new process namespace, which the first child would become the head of.
     files = list(files)
-    nobody = os.geteuid() == 0 and _nobody_can_read(files)
-    if os.geteuid() == 0 and not nobody and "namespaces" not in without:
+    uid = _stranger(files) if os.geteuid() == 0 else 0
+    if os.geteuid() == 0 and not uid and "namespaces" not in without:
         library = Path(os.__file__).resolve().parent
-        nobody = mounts.uncover(library, files) and _nobody_can_read(files)
-    parts = [] if "namespaces" in without else _namespaces(found, nobody)
-    found["identity"] = _identity(nobody)
+        uid = _stranger(files) if mounts.uncover(library, files) else 0
+    parts = _namespaces(found, uid, without)
+    own: tuple[str, ...] = ()
     if "pid" in parts:
         _become_first()
-    found["limits"] = _limits(limits, "user" in parts)
+        if not _unshare(_NEW["mount"]) and mounts.cover():
+            parts.append("mount")
+    found["limits"] = _limits(limits)
     if sys.platform == "linux":
-        found["capabilities"] = _drop_capabilities()
+        found["capabilities"] = _drop_capabilities(_SYS_ADMIN if "pid" in parts else 0)
         found["no new privileges"] = _attempt(_prctl, _NO_NEW_PRIVS, 1)
         _prctl(_DUMPABLE, 0)
         if "Landlock" not in without:
@@ -134,24 +163,58 @@ def enclose(
         if "seccomp" not in without and seccomp.supported():
             seccomp.prepare()
             found["seccomp"] = "on"
+        if "pid" in parts:
+            own = _each_worker()
+        # Children that a worker leaves behind are counted with it.
+        _prctl(_SUBREAPER, 1)
+    if parts:
+        found["namespaces"] = f"on: {' '.join(parts)}; for each worker: {' '.join(own) or 'none'}"
     found["process"] = "on"
-    return found
+    return Enclosure(found, own, _tasks(limits, own, uid))
 
 
-def seal(cpu_seconds: int, layers: Mapping[str, str]) -> None:
-    """Lay the last layers in a worker. Raises OSError rather than go on with less than `layers`."""
+def seal(cpu_seconds: int, enclosure: Enclosure) -> None:
+    """Lay the last layers in a worker. Raises OSError rather than go on with less than was laid."""
     os.setsid()
     if sys.platform == "linux":
+        while "user" in enclosure.own and _unshare_alone(_NEW_USER):
+            # The user's, or the machine's, are counted; who waits too long is ended from outside.
+            if ctypes.get_errno() not in SHORTAGES:
+                raise OSError(ctypes.get_errno(), "a user namespace")
+            time.sleep(0.02)
+        if enclosure.own and _libc.syscall(_CAPSET, _CAPABILITIES, bytes(24)):
+            raise OSError(ctypes.get_errno(), "capabilities")
+        # Other credentials undo both.
+        _prctl(_DUMPABLE, 0)
         _prctl(_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_NPROC, (enclosure.tasks, enclosure.tasks))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    if layers["seccomp"] == "on":
+    if enclosure.layers["seccomp"] == "on":
         seccomp.install(os.getpid())
-    elif layers["Landlock"].startswith("on"):
+    elif enclosure.layers["Landlock"].startswith("on"):
         # The filter forbids all signals; without it this keeps those to the fork server in.
         landlock.isolate()
 
 
-def level_of(layers: Mapping[str, str], failed: Iterable[str] = ()) -> int:
+def fork(own_processes: bool) -> int:
+    """As `os.fork`; the child heads a process namespace of its own if it is to, so that its process
+    and thread ids begin with 1. Raises OSError where the kernel gives neither just now."""
+    if not own_processes:
+        return os.fork()
+    if _unshare_alone(_NEW_PID):
+        raise OSError(ctypes.get_errno(), "a process namespace for a worker")
+    try:
+        child = os.fork()
+    except OSError:
+        _setns(HOME, _NEW_PID)
+        raise
+    # Without the way back no further one would be forked apart from this one.
+    if child and _setns(HOME, _NEW_PID):
+        raise ChildProcessError(ctypes.get_errno(), "the way back to the process namespace")
+    return child
+
+
+def level_of(layers: dict[str, str], failed: Iterable[str] = ()) -> int:
     """The highest level whose layers are all on; a layer that a probe got past counts as off."""
     lost = set(failed)
     for level in (3, 2, 1):
@@ -160,94 +223,136 @@ def level_of(layers: Mapping[str, str], failed: Iterable[str] = ()) -> int:
     return 0
 
 
-def _namespaces(found: dict[str, str], nobody: bool) -> list[str]:
-    """New namespaces, as many as the host grants; as root, the identity changes in between."""
-    if sys.platform != "linux":
-        found["namespaces"] = f"off: {sys.platform} has none"
+def _namespaces(found: dict[str, str], uid: int, without: frozenset[str]) -> list[str]:
+    """New namespaces, as many as the host grants, once the identity has changed.
+
+    Best below a user namespace of their own, else by the capability that root has kept.
+    """
+    found["identity"] = _identity(uid)
+    if sys.platform != "linux" or "namespaces" in without:
+        found["namespaces"] = f"off: {sys.platform} has none" if sys.platform != "linux" else "off"
         return []
-    inner = _NEW["pid"] | _NEW["net"] | _NEW["ipc"] | _NEW["uts"]
-    granted: list[str] = []
-    if os.geteuid() == 0 and not _unshare(inner):
-        granted = ["pid", "net", "ipc", "uts"]
-    _identity(nobody)
+    names = ["pid", "net", "ipc", "uts"]
+    inner = sum(_NEW[name] for name in names)
     user, group = os.geteuid(), os.getegid()
-    if not (why := _unshare(_NEW["user"] | (0 if granted else inner))):
-        granted = ["user", "pid", "net", "ipc", "uts"]
+    granted: list[str] = []
+    why = "left out" if "user" in without else _unshare(_NEW["user"] | inner)
+    if why and not _unshare(inner):
+        granted = names
+    elif not why:
+        granted = ["user", *names]
+        # The same number inside whoever runs it, and whichever judge.
         for name, text in (
             ("setgroups", "deny"),
-            ("uid_map", f"{user} {user} 1"),
-            ("gid_map", f"{group} {group} 1"),
+            ("uid_map", f"{NOBODY} {user} 1"),
+            ("gid_map", f"{NOBODY} {group} 1"),
         ):
             with contextlib.suppress(OSError):
                 Path(f"/proc/self/{name}").write_text(text)
-    found["namespaces"] = f"on: {' '.join(granted)}" if granted else f"off: {why}"
+    found["namespaces"] = f"off: {why}"
     return granted
+
+
+def _each_worker() -> tuple[str, ...]:
+    """Which namespaces a child can be given for itself, found by giving them to one."""
+    for own in (("pid", "user"), ("pid",)):
+        with contextlib.suppress(OSError):
+            child = patiently(lambda: fork(True), 1.0)
+            if child == 0:
+                os._exit(1 if "user" in own and _unshare(_NEW["user"]) else 0)
+            if os.waitpid(child, 0)[1] == 0:
+                return own
+    return ()
 
 
 def _unshare(flags: int) -> str:
     return "" if _libc.unshare(flags) == 0 else os.strerror(ctypes.get_errno())
 
 
-def _nobody_can_read(files: Iterable[str]) -> bool:
-    """Whether another user could run this Python; it cannot below a closed home folder."""
-    child = os.fork()
-    if child == 0:
-        try:
-            _become_nobody()
-            needed = [path for path in files if Path(path).name in ("os.py", "lib-dynload")]
-            os._exit(0 if all(os.access(path, os.R_OK) for path in needed) and needed else 1)
-        except BaseException:
-            os._exit(1)
-    return os.waitpid(child, 0)[1] == 0
+def _stranger(files: Iterable[str]) -> int:
+    """A uid other than root's that can run this Python, best one that nothing else has; else 0.
+
+    None can below a closed home folder, and a user namespace may have few.
+    """
+    for uid in (OWN_UIDS + os.getpid(), NOBODY):
+        child = patiently(os.fork)
+        if child == 0:
+            try:
+                _become(uid)
+                needed = [path for path in files if Path(path).name in ("os.py", "lib-dynload")]
+                os._exit(0 if all(os.access(path, os.R_OK) for path in needed) and needed else 1)
+            except BaseException:
+                os._exit(1)
+        if os.waitpid(child, 0)[1] == 0:
+            return uid
+    return 0
 
 
-def _identity(nobody: bool) -> str:
-    """Become nobody if that was found to work. Returns who the caller now is."""
-    if nobody and os.geteuid() == 0:
-        _become_nobody()
+def _identity(uid: int) -> str:
+    """Become the one that was found to work. Returns who the caller now is."""
+    if uid and os.geteuid() == 0:
+        _become(uid)
     if os.geteuid() == 0:
         return "off: still uid 0, since another user could not read this Python"
-    return f"on: uid {os.geteuid()}"
+    # Not which one: equal confinements are told by equal words.
+    own = os.geteuid() >= OWN_UIDS and uid
+    return "on: a uid of its own" if own else f"on: uid {os.geteuid()}"
 
 
-def _become_nobody() -> None:
+def _become(uid: int) -> None:
+    if sys.platform == "linux":
+        _prctl(_KEEPCAPS, 1)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
-    # Else /proc/self belongs to root, and the maps of a user namespace could not be written.
+    os.setresuid(uid, uid, uid)
     if sys.platform == "linux":
+        # What namespaces for workers take where there are none for users; root may lack it.
+        _capabilities(_SYS_ADMIN)
+        # Else /proc/self belongs to root, and the maps of a user namespace could not be written.
         _prctl(_DUMPABLE, 1)
 
 
 def _become_first() -> None:
     """Go on as process 1 of the new namespace; the one outside ends when that one does."""
-    child = os.fork()
+    child = patiently(os.fork)
     if child:
-        for handle in range(3, 64):
+        for handle in range(3, MOST_HANDLES):
             with contextlib.suppress(OSError):
                 os.close(handle)
         os.waitpid(child, 0)
         os._exit(0)
     _prctl(_PDEATHSIG, signal.SIGKILL)
+    # Kept open, since /proc goes out of sight.
+    held = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    os.dup2(held, HOME, inheritable=False)
+    os.close(held)
 
 
-def _limits(limits: Limits, own_count: bool) -> str:
+def _tasks(limits: Limits, own: Iterable[str], uid: int) -> int:
+    """The bound on a worker's threads. They are counted by user, and afresh in a user namespace.
+
+    Where the user's own work counts too it is one that this does not come near, and that leaves
+    room for the processes that judge. macOS does not count threads.
+    """
+    if sys.platform == "darwin":
+        return 0
+    if "user" in own:
+        return limits.threads
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    bound = limits.threads + OTHERS if uid >= OWN_UIDS else MOST_TASKS
+    return bound if most < 0 else min(bound, most * 3 // 4)
+
+
+def _limits(limits: Limits) -> str:
     values = {
         "RLIMIT_AS": limits.memory_bytes,
         "RLIMIT_FSIZE": 0,
         "RLIMIT_CORE": 0,
         "RLIMIT_NOFILE": limits.open_files,
     }
-    # Processes and threads are counted by user, so a tight bound makes sense in a user namespace
-    # only, which counts afresh; elsewhere one that the user's own work does not come near still
-    # keeps a worker from taking all process ids. macOS does not count threads.
-    if own_count:
-        values["RLIMIT_NPROC"] = limits.threads
-    elif sys.platform == "darwin":
-        values["RLIMIT_NPROC"] = 0
-    else:
-        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        values["RLIMIT_NPROC"] = MOST_TASKS if most < 0 else min(most, MOST_TASKS)
+    if sys.platform == "linux":
+        # Signals that wait in a queue are counted by user, so another could see how many there are.
+        values["RLIMIT_SIGPENDING"] = 0
     refused = []
     for name, value in values.items():
         try:
@@ -259,17 +364,24 @@ def _limits(limits: Limits, own_count: bool) -> str:
     return f"off: refused {', '.join(refused)}" if refused else "on"
 
 
-def _drop_capabilities() -> str:
+def _drop_capabilities(kept: int) -> str:
+    """All but those that the fork server needs to put workers apart; `seal` drops these too."""
     for number in range(64):
         if _prctl(_CAPBSET_DROP, number):
             break
-    machine = os.uname().machine
-    header = struct.pack("=Ii", 0x20080522, 0)
-    if machine not in _CAPSET:
-        return f"off: unknown machine {machine}"
-    if _libc.syscall(ctypes.c_long(_CAPSET[machine]), header, bytes(24)):
-        return f"off: {os.strerror(ctypes.get_errno())}"
-    return "on"
+    # Where namespaces came without a user namespace, root may have lacked what would be kept.
+    why = _capabilities(kept)
+    if why and kept:
+        why = _capabilities(0)
+    return f"off: {why}" if why else "on"
+
+
+def _capabilities(mask: int) -> str:
+    """Have those of the lower 32 alone. Returns why not."""
+    data = struct.pack("=6I", mask, mask, 0, 0, 0, 0)
+    if _libc.syscall(_CAPSET, _CAPABILITIES, data):
+        return os.strerror(ctypes.get_errno())
+    return ""
 
 
 def _landlock(files: Iterable[str], listed: Iterable[str]) -> str:

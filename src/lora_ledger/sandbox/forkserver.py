@@ -2,7 +2,8 @@
 
 In: settings, and framed messages. Out: framed answers, TimeoutError, or `Gone` with the cause. A
 worker's time is what it computes plus what it sleeps; the time it waits for a processor that others
-hold is not its own. It does not read what is in a frame.
+hold is not its own, nor is the time until there was room to fork it. It does not read what is in a
+frame.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from . import wire
 from .confine import Limits
+from .patience import SHORT_SECONDS, Short, patiently
 from .worker import ORDER, USAGE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,19 +81,21 @@ class ForkServer:
     def start(self) -> dict[str, str]:
         self.stop()
         ours, theirs = socket.socketpair()
-        self.process = subprocess.Popen(
-            command("lora_ledger.sandbox.worker", "fork_server", str(theirs.fileno())),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            # Closed by it once it is confined.
-            stderr=None,
-            env=environment(),
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
+        self.process = patiently(
+            lambda: subprocess.Popen(
+                command("lora_ledger.sandbox.worker", "fork_server", str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # Closed by it once it is confined.
+                stderr=None,
+                env=environment(),
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
         )
         theirs.close()
         self.control = ours
-        self.control.settimeout(60)
+        self.control.settimeout(2 * SHORT_SECONDS)
         self.control.sendall(json.dumps(self.settings).encode() + b"\n")
         line = b""
         while not line.endswith(b"\n"):
@@ -99,7 +103,9 @@ class ForkServer:
             if not part:
                 raise OSError(f"the fork server ended with {self.process.wait()}")
             line += part
-        found: dict[str, str] = json.loads(line)
+        told = json.loads(line)
+        self.counted: bool = told["counted"]
+        found: dict[str, str] = told["layers"]
         return found
 
     def stop(self) -> None:
@@ -116,7 +122,8 @@ class ForkServer:
     def spawn(self, cpu_seconds: int = 0) -> Worker:
         """A worker; with a limit of its own on processor time unless that is 0.
 
-        The next one stands ready; the one after that is forked when this one ends.
+        The next one stands ready; the one after that is forked when this one ends. Raises Short
+        where none can be had, which says nothing of what it was to run.
         """
         limits = self.limits
         if cpu_seconds:
@@ -124,16 +131,41 @@ class ForkServer:
             limits = replace(limits, cpu_seconds=cpu_seconds, own_seconds=own)
         for attempt in (1, 2):
             try:
+                if self.counted and self.unread:
+                    # Else the threads of the last one would be counted with those of this one.
+                    self.settle()
                 if cpu_seconds:
                     return Worker(self, limits, alone=True)
                 while len(self.spares) < 2:
                     self.spares.append(Worker(self, limits))
                 return self.spares.popleft()
-            except OSError:
+            except OSError as error:
                 if attempt == 2:
-                    raise
+                    raise Short(f"found no fork server: {error}") from error
                 self.start()
         raise AssertionError("unreachable")
+
+    def settle(self) -> None:
+        """Read the answer that was left for later: answers come in the order of the orders."""
+        if self.unread:
+            self.unread.usage = self.reply()
+            self.unread = None
+
+    def reply(self) -> Usage:
+        data = b""
+        while len(data) < USAGE.size:
+            part = self.control.recv(USAGE.size - len(data))
+            if not part:
+                raise OSError("the fork server is gone")
+            data += part
+        status, user, system, peak = USAGE.unpack(data)
+        return Usage(status, user + system, peak)
+
+    def age(self, number: int) -> float:
+        """Seconds since a worker could begin; less than 0 when it cannot yet."""
+        self.settle()
+        self.control.sendall(ORDER.pack(0, 1, number))
+        return self.reply().cpu
 
     def delay(self, newest: bool) -> float:
         """Seconds that the worker has waited for a processor; 0 where the system does not say.
@@ -162,6 +194,8 @@ class Worker:
         self.forkserver, self.limits, self.alone = forkserver, limits, alone
         self.lost = False
         self.waited = 0.0
+        self.late = 0.0
+        self.began: float | None = None
         self.usage: Usage | None = None
         self.slow = False
         forkserver.count += 1
@@ -170,11 +204,12 @@ class Worker:
         self.source, their_out = os.pipe()
         os.set_blocking(self.sink, False)
         os.set_blocking(self.source, False)
+        nothing = os.open(os.devnull, os.O_RDWR)
         try:
             socket.send_fds(
                 forkserver.control,
                 [ORDER.pack(self.number, limits.cpu_seconds, instead)],
-                [their_in, their_out],
+                [their_in, their_out, nothing],
             )
         except OSError:
             os.close(self.sink)
@@ -183,10 +218,13 @@ class Worker:
         finally:
             os.close(their_in)
             os.close(their_out)
+            os.close(nothing)
 
     def exchange(self, message: bytes) -> bytes:
-        """The body of the answer. Raises TimeoutError, Gone, or WireError where it is too long."""
+        """The body of the answer. Raises TimeoutError, Gone, Short, or WireError where it is too
+        long."""
         began = time.monotonic()
+        self.began = self.began or began
         try:
             self._write(message, began)
             data = self._read(began)
@@ -221,6 +259,21 @@ class Worker:
             return "exception", f"ended by signal {number}"
         return "exception", f"ended with status {os.waitstatus_to_exitcode(usage.status)}"
 
+    def overspent(self) -> str:
+        """What processor time it used past its limit, all threads and children together, or "".
+
+        RLIMIT_CPU does not decide it: the kernel adds whole ticks to whoever runs at a tick, so
+        threads that give way in time are never charged. Who was not at work for as long as the
+        limit, on all processors at once, is not asked: its end would have to be waited for.
+        """
+        limit = self.limits.cpu_seconds
+        processors = os.cpu_count()
+        elapsed = time.monotonic() - self.began if self.began else 0.0
+        if processors and elapsed * processors < limit:
+            return ""
+        used = self.close().cpu
+        return f"{used:.2f} s of processor time" if used > limit else ""
+
     def close(self, wait: bool = True) -> Usage:
         """End the worker and all it started; what it used, or nothing yet without `wait`."""
         if self.usage:
@@ -232,14 +285,12 @@ class Worker:
                 forkserver.spares.append(Worker(forkserver, forkserver.limits, instead=self.number))
             else:
                 forkserver.control.sendall(ORDER.pack(0, 0, self.number))
-            # Answers come in the order of the orders; at most one is left for later.
-            if forkserver.unread:
-                forkserver.unread.usage = self._reply()
-                forkserver.unread = None
+            # At most one answer is left for later.
+            forkserver.settle()
             if not wait:
                 forkserver.unread = self
                 return NOTHING
-            self.usage = self._reply()
+            self.usage = forkserver.reply()
         except OSError:
             forkserver.start()
             self.lost = True
@@ -252,16 +303,6 @@ class Worker:
         for handle in handles:
             if handle >= 0:
                 os.close(handle)
-
-    def _reply(self) -> Usage:
-        data = b""
-        while len(data) < USAGE.size:
-            part = self.forkserver.control.recv(USAGE.size - len(data))
-            if not part:
-                raise OSError("the fork server is gone")
-            data += part
-        status, user, system, peak = USAGE.unpack(data)
-        return Usage(status, user + system, peak)
 
     def _write(self, data: bytes, began: float) -> None:
         view = memoryview(data)
@@ -284,15 +325,30 @@ class Worker:
     def _wait(self, sources: list[int], sinks: list[int], began: float) -> None:
         """Until a pipe is ready. Raises TimeoutError when the worker's own time is up."""
         while True:
-            spent = self.waited + time.monotonic() - began
+            spent = self.waited + time.monotonic() - began - self.late
+            if spent >= self.limits.own_seconds and not self.slow:
+                # Asked only when the wall clock alone would have ended it.
+                spent -= self._lateness(spent)
             wall = self.limits.wall_seconds - spent
             delay = self.forkserver.delay(self.alone) if self.slow else 0.0
             own = self.limits.own_seconds - (spent - delay)
             if wall <= 0 or (own <= 0 and self.slow):
                 raise TimeoutError
-            # Asked only when the wall clock alone would have ended it.
             self.slow = self.slow or own <= 0
             left = max(0.01, min(wall, own)) if own > 0 else 0.0
             ready = select.select(sources, sinks, [], left)
             if ready[0] or ready[1]:
                 return
+
+    def _lateness(self, spent: float) -> float:
+        """How much of that was before the worker could begin, for want of room."""
+        try:
+            age = self.forkserver.age(self.number)
+        except OSError:
+            # What follows finds the pipes closed, or the time up.
+            return 0.0
+        late = spent if age < 0 else max(0.0, spent - age)
+        self.late += late
+        if self.late > SHORT_SECONDS:
+            raise Short(f"found no room for a worker for {self.late:.0f} s")
+        return late

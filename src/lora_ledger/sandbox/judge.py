@@ -24,6 +24,7 @@ from typing import Any
 from . import mbpp, wire
 from .confine import Limits
 from .forkserver import LOST, ForkServer, Gone, Worker
+from .patience import Short
 
 TESTS_BYTES = 2**29
 
@@ -44,6 +45,7 @@ class Session:
         self.calls = 0
         self.stopped: Stop | None = None
         self.raised: BaseException | None = None
+        self.short: Short | None = None
 
     def stop(self, reason: str, detail: str = "") -> Stop:
         self.stopped = self.stopped or Stop(reason, detail)
@@ -72,6 +74,10 @@ class Session:
             stop = self.stop(*self.worker.cause())
             _timer(self.worker.limits.tests_seconds)
             raise stop from None
+        except Short as error:
+            # Kept, since `except Exception` in tests could take it for the function's.
+            self.short = error
+            raise self.stop(LOST) from None
         except wire.WireError as error:
             raise self.stop("protocol", str(error)) from None
         if answer == "value":
@@ -164,9 +170,15 @@ def judge(problem: dict[str, Any], forkserver: ForkServer) -> dict[str, Any]:
         session = Session(forkserver.spawn(problem["cpu_seconds"]))
         try:
             settled = _settle(problem, session)
+            if settled.reason == "passed" and (used := session.worker.overspent()):
+                settled = Stop("timeout", used)
+            if settled.reason == "passed" and session.worker.lost:
+                settled = Stop(LOST, "the fork server ended")
         finally:
             _timer(0)
             usage = session.worker.close(wait=problem["measure"])
+        if session.short:
+            raise session.short
         if settled.reason != LOST:
             break
         if last:
@@ -242,7 +254,11 @@ def main() -> None:
     signal.signal(signal.SIGVTALRM, _overtime)
     settings = json.loads(sys.stdin.buffer.readline())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    forkserver = ForkServer(settings, Limits(**settings["limits"]))
+    try:
+        forkserver = ForkServer(settings, Limits(**settings["limits"]))
+    except Short as error:
+        _answer(answers, {"short": error.what})
+        return
     if sys.platform != "darwin":
         # The hard limit stays: the fork server has one of its own.
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -254,6 +270,9 @@ def main() -> None:
         began = time.monotonic()
         try:
             verdict = judge(problem, forkserver)
+        except Short as error:
+            _answer(answers, {"short": error.what})
+            return
         except Exception as error:
             # Whatever a worker sent, the next problem finds a judge.
             forkserver.start()

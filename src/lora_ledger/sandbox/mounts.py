@@ -4,7 +4,8 @@ In: a library below a folder that is closed to others, as with a Python under /r
 calling process in a mount namespace of its own, where an empty read-only folder stands in the place
 of the closed one, and in it only the installation that holds the library. Root alone can ask for
 that, and may be refused; then all is as before. It changes nothing outside of the namespace and
-decides nothing on who the process becomes. Linux only, standard library only.
+decides nothing on who the process becomes. `cover` puts the file systems out of sight that the
+kernel makes up. Linux only, standard library only.
 
 The kernel exempts uid 0 from the limit on processes, whatever its capabilities, so that a worker
 that stayed root could start threads until the machine has no process ids left.
@@ -12,13 +13,21 @@ that stayed root could start threads until the machine has no process ids left.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 _NEW_MOUNTS = 0x20000
+# What the kernel makes up as it is asked: even `stat` tells who runs, and what was looked at.
+MADE_UP = frozenset({
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts",
+    "efivarfs", "fusectl", "mqueue", "nfsd", "proc", "pstore", "rpc_pipefs", "securityfs",
+    "selinuxfs", "sysfs", "tracefs",
+})  # fmt: skip
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _NO_EXEC, _REMOUNT = 1, 2, 4, 8, 32
 _RECURSIVE, _PRIVATE, _DETACH = 0x4000, 1 << 18, 2
 # The same numbers on every architecture; Linux 5.2 or later.
@@ -53,6 +62,30 @@ def uncover(library: Path, needed: Iterable[str]) -> bool:
         # Else what follows would happen outside too.
         _mount(b"none", Path("/"), None, _RECURSIVE | _PRIVATE)
         _replace(closed, installation)
+    except OSError:
+        return False
+    return True
+
+
+def cover() -> bool:
+    """Whether an empty folder now stands in the place of each such file system.
+
+    In a mount namespace of the caller's own, with /proc in sight; afterwards it is not.
+    """
+    lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    places = {line.split()[4]: line.partition(" - ")[2].split()[0] for line in lines}
+    covered: list[Path] = []
+    try:
+        _mount(b"none", Path("/"), None, _RECURSIVE | _PRIVATE)
+        for text in sorted(places):
+            # Blanks and the like are written in octal digits.
+            place = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), text))
+            if places[text] in MADE_UP and not any(one in place.parents for one in covered):
+                flags = _READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_EXEC
+                # Below another mount, or a closed folder, it is out of sight as it is.
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    _mount(b"tmpfs", place, b"tmpfs", flags, b"mode=755,size=4k")
+                covered.append(place)
     except OSError:
         return False
     return True

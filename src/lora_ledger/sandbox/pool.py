@@ -27,6 +27,7 @@ from typing import Any
 from . import confine
 from .confine import Limits
 from .forkserver import command, environment
+from .patience import SHORT_SECONDS, Short, patiently
 
 START_SECONDS = 120.0
 # The longest message that may wait in the pipe while a judge is at another: Linux holds 64 KiB.
@@ -37,14 +38,16 @@ AHEAD_BYTES = 32768
 def readable() -> tuple[list[str], list[str]]:
     """What workers may read, and list: asked once for each run of the program."""
     files, listed = confine.readable()
-    done = subprocess.run(
-        command("lora_ledger.sandbox.worker", "libraries"),
-        capture_output=True,
-        text=True,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        timeout=START_SECONDS,
-        check=False,
+    done = patiently(
+        lambda: subprocess.run(
+            command("lora_ledger.sandbox.worker", "libraries"),
+            capture_output=True,
+            text=True,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            timeout=START_SECONDS,
+            check=False,
+        )
     )
     if done.returncode:
         raise OSError(f"{command('worker', 'libraries')[0]}: {done.stderr.strip()[-300:]}")
@@ -99,20 +102,22 @@ class JudgeProcess:
             self.stop()
 
     def _start(self) -> None:
-        self.process = subprocess.Popen(
-            command("lora_ledger.sandbox.judge", "main"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # Tests that walk a set must see the same order every time.
-            env=environment(),
-            start_new_session=True,
-            bufsize=0,
+        self.process = patiently(
+            lambda: subprocess.Popen(
+                command("lora_ledger.sandbox.judge", "main"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # Tests that walk a set must see the same order every time.
+                env=environment(),
+                start_new_session=True,
+                bufsize=0,
+            )
         )
         self.rest = b""
         self._send(self.settings)
         try:
-            answer = self._receive(time.monotonic() + START_SECONDS)
+            answer = self._receive(time.monotonic() + START_SECONDS + 2 * SHORT_SECONDS)
         except EOFError:
             answer = None
         if answer is None:
@@ -141,6 +146,7 @@ class JudgeProcess:
         self, problems: Iterator[dict[str, Any]], limits: Limits
     ) -> Iterator[dict[str, Any]]:
         """The verdicts, in order: `timeout` for a judge that is late, `protocol` for two that end.
+        Raises Short for one that found no room for a worker.
 
         One problem waits in the pipe while another is judged.
         """
@@ -158,7 +164,7 @@ class JudgeProcess:
                 held = None
             if not sent:
                 return
-            patience = limits.wall_seconds + 4 * limits.tests_seconds
+            patience = limits.wall_seconds + 4 * limits.tests_seconds + 2 * SHORT_SECONDS
             lost = {"reason": "timeout", "detail": "the judge was lost over what came back"}
             try:
                 answer = self._receive(time.monotonic() + patience)
@@ -202,6 +208,8 @@ class JudgeProcess:
             self.rest += part
         line, _, self.rest = self.rest.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
+        if "short" in found:
+            raise Short(found["short"])
         return found
 
     def _complaint(self) -> str:

@@ -1,9 +1,9 @@
 """What a program finds in place of parts of Python that the confinement takes away.
 
-In: nothing. Out: `open` for the null device, which is the one that the worker has already, and
-locks of `multiprocessing` that hold between threads, since there are no other processes: its
-`ThreadPool` needs them. Programs gain nothing that they could not do without. Standard library
-only.
+In: a pipe that the worker has already. Out: `open` for the null device, which is the one that the
+worker has already too, locks of `multiprocessing` that hold between threads, since there are no
+other processes, and that pipe, which its `ThreadPool` needs. Programs gain nothing that they could
+not do without. Standard library only.
 """
 
 from __future__ import annotations
@@ -80,6 +80,28 @@ def locks() -> None:
     module = ModuleType("_multiprocessing")
     vars(module).update(SemLock=SemLock, sem_unlink=lambda name: None, flags={})
     sys.modules["_multiprocessing"] = module
+
+
+def pipe(ends: tuple[int, int]) -> None:
+    """Have every `ThreadPool` take this pipe for the one that wakes it up, as which it tells no
+    more than that something happened.
+
+    The filter lets nobody make one: the kernel numbers them in a row, for all to see.
+    """
+    plain = os.pipe
+
+    def made() -> tuple[int, int]:
+        frame: Any = sys._getframe()
+        for _ in range(6):
+            if not (frame := frame.f_back):
+                break
+            if frame.f_globals.get("__name__") == "multiprocessing.pool":
+                return os.dup(ends[0]), os.dup(ends[1])
+        return plain()
+
+    made.__doc__, made.__module__ = plain.__doc__, plain.__module__
+    made.__name__ = made.__qualname__ = "pipe"
+    os.pipe = made
 
 
 def _is_null(path: Any) -> bool:

@@ -6,9 +6,11 @@ process ever holds tests, expected values or verdicts, so nothing here needs to 
 that rewrites this module from within can only lie about what its own functions return.
 Started with a bare interpreter, standard library only.
 
-An order is the number of a worker to fork, which comes with the two descriptors it is to have, its
-limit in seconds, and the number of one to end: the answer is its wait status, processor seconds and
-peak memory. Number 0 is none.
+An order is the number of a worker to fork, which comes with the three descriptors it is to have,
+its limit in seconds, and the number of one to end: the answer is its wait status, processor seconds
+and peak memory. Number 0 is none. Seconds without a worker to fork ask of the other one whether
+there is one yet: the answer is the seconds since it could begin, or -1. A fork that the machine has
+no room for is tried again between orders.
 """
 
 from __future__ import annotations
@@ -19,17 +21,24 @@ import errno
 import gc
 import importlib
 import json
+import mmap
 import os
+import posix
 import random
 import resource
+import select
 import signal
 import socket
 import struct
 import sys
+import time
+from collections import deque
 from types import CodeType
 from typing import Any
 
 from . import confine, stand_ins, wire
+from .confine import CONTROL
+from .patience import is_short
 
 # What generated functions import most: loaded once, before the fork.
 USUAL = (
@@ -40,7 +49,9 @@ BUILT_IN = frozenset(t for t in vars(builtins).values() if isinstance(t, type))
 REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.ENETUNREACH})
 ORDER = struct.Struct("!QIQ")
 USAGE = struct.Struct("!iddq")
-CONTROL = 9
+TIME = struct.Struct("d")
+# Seconds until a fork is tried again.
+AGAIN = 0.02
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -55,39 +66,51 @@ def fork_server() -> None:
     _as_fresh()
     stand_ins.locks()
     os.chdir(order["folder"])
-    layers = confine.enclose(
-        limits, order["readable"], order["listed"], frozenset(order["without"])
-    )
-    os.dup2(1, 2)
     # Out of the way: the descriptors of an order come as the lowest free numbers, a worker's own.
     if (held := control.detach()) != CONTROL:
         os.dup2(held, CONTROL, inheritable=False)
         os.close(held)
     os.closerange(confine.CHANNEL[0], CONTROL)
+    enclosure = confine.enclose(
+        limits, order["readable"], order["listed"], frozenset(order["without"])
+    )
+    os.dup2(1, 2)
     control = socket.socket(fileno=CONTROL)
+    # What workers inherit, and would else each copy a page for.
+    sys.argv[:] = [""]
+    stand_ins.null_device()
+    stand_ins.pipe(confine.WAKING)
     # What fork would have to copy as soon as the collector touches it.
     gc.collect()
     gc.freeze()
-    control.sendall(json.dumps(layers).encode() + b"\n")
+    told = {"layers": enclosure.layers, "counted": "user" not in enclosure.own}
+    control.sendall(json.dumps(told).encode() + b"\n")
+    forks = enclosure.layers["seccomp"] != "on"
     children: dict[int, int] = {}
+    waiting: deque[tuple[int, int, list[int]]] = deque()
+    # When each began, written by the worker itself, which has it no more as it runs a program.
+    began = mmap.mmap(-1, mmap.PAGESIZE)
     while True:
-        data, handles, _, _ = socket.recv_fds(control, ORDER.size, 2, CLOSED_ON_EXEC)
+        if waiting and not select.select([control], [], [], AGAIN)[0]:
+            _fork_all(waiting, children, began, enclosure)
+            continue
+        data, handles, _, _ = socket.recv_fds(control, ORDER.size, 3, CLOSED_ON_EXEC)
         if not data:
             break
         while len(data) < ORDER.size:
             data += control.recv(ORDER.size - len(data))
-        forked, seconds, ended = ORDER.unpack(data)
+        forked, seconds, other = ORDER.unpack(data)
         # First, since its threads may leave no room for another process.
-        if ended:
-            control.sendall(_end(children.pop(ended)))
+        if other and (forked or not seconds):
+            control.sendall(_end(other, waiting, children, forks))
+        elif other:
+            (since,) = TIME.unpack_from(began, _place(other)) if other in children else (0.0,)
+            control.sendall(USAGE.pack(0, time.monotonic() - since if since else -1.0, 0.0, 0))
         if forked:
-            if tuple(handles) != confine.CHANNEL:
-                raise OSError(f"the pipes of a worker came as {handles}")
-            children[forked] = _fork(seconds, layers)
-            os.close(handles[0])
-            os.close(handles[1])
-    for child in children.values():
-        _end(child)
+            waiting.append((forked, seconds, handles))
+        _fork_all(waiting, children, began, enclosure)
+    for number in list(children):
+        _end(number, waiting, children, forks)
 
 
 def _as_fresh() -> None:
@@ -124,17 +147,55 @@ def _compiled(source: str, mode: str) -> CodeType:
     return compile(source, "<completion>", mode, dont_inherit=True)
 
 
-def _fork(cpu_seconds: int, layers: dict[str, str]) -> int:
-    child = os.fork()
+def _fork_all(
+    waiting: deque[tuple[int, int, list[int]]],
+    children: dict[int, int],
+    began: mmap.mmap,
+    enclosure: confine.Enclosure,
+) -> None:
+    """Fork the workers that were asked for, in order, until the machine has no room for one."""
+    while waiting:
+        number, seconds, handles = waiting[0]
+        TIME.pack_into(began, _place(number), 0.0)
+        try:
+            children[number] = _fork(number, seconds, handles, began, enclosure)
+        except OSError as error:
+            if is_short(error):
+                return
+            raise
+        waiting.popleft()
+        for handle in handles:
+            os.close(handle)
+
+
+def _place(number: int) -> int:
+    return number % (mmap.PAGESIZE // TIME.size) * TIME.size
+
+
+def _fork(
+    number: int,
+    cpu_seconds: int,
+    handles: list[int],
+    began: mmap.mmap,
+    enclosure: confine.Enclosure,
+) -> int:
+    child = confine.fork("pid" in enclosure.own)
     if child:
         return child
     # Every page that is written from here on is copied, so little is done.
     try:
-        os.close(CONTROL)
-        confine.seal(cpu_seconds, layers)
-        # Later imports come from the standard library alone, by its own path.
-        sys.argv[:] = [""]
-        stand_ins.null_device()
+        # Its own /dev/null too: flags and locks of an open file are seen by all who share it.
+        for handle, place in zip(handles, (*confine.CHANNEL, 0), strict=True):
+            if handle != place:
+                os.dup2(handle, place)
+        os.dup2(0, 1)
+        os.dup2(0, 2)
+        os.closerange(confine.WAKING[0], confine.MOST_HANDLES)
+        # The lowest free numbers again. Opened by its C name, since `os` has the stand-in by now.
+        posix.pipe()
+        confine.seal(cpu_seconds, enclosure)
+        TIME.pack_into(began, _place(number), time.monotonic())
+        began.close()
         random.seed(0)
         serve(*confine.CHANNEL)
     except BaseException:
@@ -142,13 +203,30 @@ def _fork(cpu_seconds: int, layers: dict[str, str]) -> int:
     os._exit(1)
 
 
-def _end(child: int) -> bytes:
+def _end(
+    number: int,
+    waiting: deque[tuple[int, int, list[int]]],
+    children: dict[int, int],
+    forks: bool,
+) -> bytes:
     """Kill a worker with all it started, and say how it ended."""
+    for place, (asked, _, handles) in enumerate(waiting):
+        if asked == number:
+            del waiting[place]
+            for handle in handles:
+                os.close(handle)
+            return USAGE.pack(0, 0.0, 0.0, 0)
+    child = children.pop(number)
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    return USAGE.pack(status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+    user, system = usage.ru_utime, usage.ru_stime
+    # Where a worker can fork, what it did not wait for itself comes to this process.
+    with contextlib.suppress(ChildProcessError):
+        while forks and (found := os.wait4(-child, 0))[0]:
+            user, system = user + found[2].ru_utime, system + found[2].ru_stime
+    return USAGE.pack(status, user, system, usage.ru_maxrss)
 
 
 def serve(source: int, sink: int) -> None:
