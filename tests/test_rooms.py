@@ -281,6 +281,7 @@ ACROSS = {
     "methods/test_facts.py",
     "sandbox/test_apart.py",
     "tables/test_benchmark_tables.py",
+    "training/test_beside.py",
     "training/test_liger.py",
     "training/test_resume.py",
 }

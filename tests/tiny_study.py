@@ -71,6 +71,18 @@ STUDY: dict[str, Any] = {
 }
 
 
+BESIDE: dict[str, dict[str, Any]] = {
+    "bitfit": {"kind": "bitfit"},
+    "houlsby": {"kind": "houlsby", "bottleneck": 4},
+    "lin": {"kind": "lin", "bottleneck": 4},
+    "pfeiffer": {"kind": "pfeiffer", "bottleneck": 4, "activation": "silu", "train_norms": True},
+    "adapter-drop": {"kind": "adapter-drop", "bottleneck": 4, "dropped": 1},
+    "embeddings": {"kind": "lora-prompt", "rank": 2, "prompt_tokens": 3},
+    "layers": {"kind": "lora-prompt", "rank": 2, "prompt_tokens": 3, "prompt_at": "layers"},
+}
+"""Methods whose weights stay beside the base's, without their rates."""
+
+
 def rows(regime: str, number: int, seed: int) -> list[dict[str, Any]]:
     """Counting sequences of bytes; pairs differ in length and in prompt."""
     draw = random.Random(seed)

@@ -62,14 +62,19 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
     resolved = _settle(study.compute)
     known = cells.cell(study, cell)
     method = study.methods[known.method] if known else None
-    merges = method is None or method.merges
+    source, adapter = parts_of(model_dir, trained)
+    backend: str = study.compute.backend
+    if method is not None and not method.merges:
+        # What trained beside the weights is evaluated as it is, by transformers' own forward.
+        backend = "plain"
+    elif backend == "vllm" and adapter and not (adapter / "adapter_config.json").is_file():
+        # It loads adapters of peft alone.
+        backend = "fast"
     where = {
         "device": resolved["device"],
         "precision": resolved["evaluate"],
-        # What trained beside the weights is evaluated as it is, by transformers' own forward.
-        "backend": study.compute.backend if merges else "plain",
+        "backend": backend,
     }
-    source, adapter = parts_of(model_dir, trained)
     roles = cells.tokens(study, cell)
     answers: Any
     if where["backend"] == "vllm":

@@ -80,6 +80,11 @@ class MethodBase(Frozen):
         return "fast"
 
     @property
+    def virtual_tokens(self) -> int:
+        """Positions of the model's window that the method takes from the text."""
+        return 0
+
+    @property
     def starts_from_base(self) -> bool:
         """Whether the model's outputs before the first step are the base's, bit for bit."""
         return True
@@ -135,6 +140,10 @@ class MethodBase(Frozen):
 
         `model` is changed. Raises KeyProblem for a setting that the model's shapes rule out.
         """
+
+    def notes(self, config: Mapping[str, object]) -> dict[str, str]:
+        """What log and record should say of how the method meets a model with this config.json."""
+        return {}
 
     def groups(self, model: Any) -> Groups:
         """The weights that train, by the factor of their learning rate."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lora_ledger.common.errors import KeyProblem, nearest, require
 from lora_ledger.common.yaml import YamlError
 from lora_ledger.data.corpora.readers import mixture
 from lora_ledger.data.tasks import TaskError, describe
+from lora_ledger.methods import MethodBase
 from lora_ledger.models.architecture import ArchitectureError
 
 from . import corpus_entries, sources
@@ -289,9 +290,11 @@ def _check_window(study: Study) -> None:
 
     A model whose config.json is not known yet is checked once it is loaded.
     """
-    window = _window(model_config(study.model_entry()))
+    whole = _window(model_config(study.model_entry()))
     for name, setting in study.settings.items():
-        _fits(f"settings.{name}.sequence_length", setting.sequence_length, window)
+        room = _beside(whole, [study.methods[one] for one in setting.methods or study.methods])
+        _fits(f"settings.{name}.sequence_length", setting.sequence_length, room)
+    window = _beside(whole, study.methods.values())
     for name, text in study.evaluation.texts.items():
         _fits(f"evaluation.texts.{name}.sequence_length", text.sequence_length, window)
     for name, run in study.evaluation.generate.items():
@@ -316,6 +319,12 @@ def _window(config: Mapping[str, Any]) -> int | None:
     """The positions that a config.json gives, or None where it does not say."""
     found = config.get("max_position_embeddings")
     return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _beside(window: int | None, methods: Iterable[MethodBase]) -> int | None:
+    """What is left of a window beside the virtual tokens of methods."""
+    taken = max((method.virtual_tokens for method in methods), default=0)
+    return None if window is None else window - taken
 
 
 def _fits(key: str, found: int, window: int | None, left: int = 0) -> None:

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -117,12 +118,16 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     )
     config = json.loads((job.model / "config.json").read_text("utf-8"))
     window = config.get("max_position_embeddings", setting.sequence_length)
-    if setting.sequence_length > window:
+    room = window - method.virtual_tokens
+    if setting.sequence_length > room:
         raise KeyProblem(
             f"settings.{job.setting}.sequence_length",
             setting.sequence_length,
-            f"{window} at most, the model's max_position_embeddings",
+            f"{room} at most, what the model's max_position_embeddings leave",
         )
+    notes = method.notes(config)
+    for about, note in notes.items():
+        print(f"{about}: {note}", file=sys.stderr, flush=True)
     dropout = method.attention_dropout
     with loading():
         model = AutoModelForCausalLM.from_pretrained(
@@ -179,6 +184,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             "total": sum(w.numel() for w in model.parameters()),
         },
         "flops_per_token": method.flops_per_token(config, setting.sequence_length),
+        **({"notes": notes} if notes else {}),
     }
     memory = peak_memory_bytes()
     if where["device"] == "cuda":
