@@ -311,6 +311,46 @@ def test_a_rate_that_is_added_to_a_reported_grid_adds_its_cells_alone(finished: 
     snakemake(finished)
 
 
+def test_weights_that_were_not_kept_are_trained_again_and_nothing_else(finished: Path) -> None:
+    """After a new task every record and answer that was there is the same file as before."""
+    path = finished / "config/smoke.yaml"
+    before = edited(path, "keep_weights: true", "keep_weights: false")
+    study, out = load("smoke"), finished / "results/smoke"
+    weights = [f for name in ("adapter", "model") for f in (out / "train").rglob(name)]
+    assert jobs(finished) == {"release": len(weights)}
+    snakemake(finished)
+    assert not any(folder.exists() for folder in weights)
+    assert jobs(finished) == {}
+    files = [
+        p for s in ("train", "retain", "generate") for p in (out / s).rglob("*") if p.is_file()
+    ]
+    held = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+    edited(path, "tasks: [words]", "tasks: [words, more-words]")
+    edited(path, "  texts:\n", "    more-words: {task: smoke-words, limit: 4}\n  texts:\n")
+    edited(
+        path,
+        "contamination:\n",
+        "contamination:\n  - {corpus: smoke-words, task: more-words, reason: the same by design}\n",
+    )
+    found = jobs(finished)
+    cells_of_words = sum("words" in study.settings[c.setting].tasks for c in cells.cells(study))
+    assert found.pop("generate") == found.pop("score") == 1 + cells_of_words
+    assert found.pop("release") == cells_of_words
+    assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1}
+    shown = snakemake(finished)
+    assert f"{cells_of_words} cells are asked something new and are trained again" in shown
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files} == held
+    label = next(c.label for c in cells.cells(study) if c.setting == "math-ift")
+    log = (finished / f"logs/smoke/generate/more-words/{label}.log").read_text("utf-8")
+    assert f"{label}: trained again, since its weights were not kept" in log
+    assert not any(folder.exists() for folder in weights)
+    path.write_text(before)
+    # Where they are kept they are an output like any other.
+    assert jobs(finished)["train"] == len(weights)
+    snakemake(finished)
+    assert all(folder.is_dir() for folder in weights)
+
+
 def test_a_single_stage_re_runs_by_its_output(finished: Path) -> None:
     target = "results/smoke/retain/general/base.json"
     before = read_record(finished / target)

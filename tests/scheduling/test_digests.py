@@ -132,6 +132,7 @@ def test_unknown_module_is_named(package: Path) -> None:
 BY_NAME = ("data.corpora.readers.", "methods.", "models.", "training.regimes.")
 DECIDE_NO_NUMBER = {
     "stages._main": "the command line",
+    "stages._weights": "what it trains has the hash that the record holds",
     "stages.fetch": "calls what makes models and corpora",
 }
 

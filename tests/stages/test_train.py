@@ -327,7 +327,11 @@ def test_a_cell_without_its_weights_is_trained_again(
 
     first = train(study, job("lora"), tmp_path / "cell")
     shutil.rmtree(tmp_path / "cell/adapter")
-    again = train(study, job("lora"), tmp_path / "cell")
+    # Where weights are not kept the record stands without them.
+    assert train(study, job("lora"), tmp_path / "cell").run == first.run
+    assert not (tmp_path / "cell/adapter").exists()
+    keeping = study.model_copy(update={"keep_weights": True})
+    again = train(keeping, job("lora"), tmp_path / "cell")
     assert again.id == first.id
     weights = tmp_path / "cell/adapter/adapter_model.safetensors"
     assert digest_file(weights) == first.results["weights"]["sha256"]

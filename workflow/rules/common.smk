@@ -32,6 +32,37 @@ def trained(wildcards):
     return f"{OUT}/{folder}/record.json" if folder else []
 
 
+def kept(artefact):
+    """The weights of a cell as an output, where the study keeps them."""
+    folder = f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}"
+    return {"weights": directory(f"{folder}/{artefact}")} if STUDY.keep_weights else {}
+
+
+def again(wildcards):
+    """The command that gives a trained cell its weights back where they were not kept."""
+    cell = cells.cell(STUDY, wildcards.cell)
+    if cell is None:
+        return ""
+    packed, out = f"{OUT}/packed/{cell.setting}", f"{OUT}/train/{cell.label}"
+    return (
+        f"test -d {out}/{STUDY.methods[cell.method].artefact} || python -m lora_ledger.stages._weights "
+        f'--study "$LEDGER_STUDY" --cell {cell.label} --model {MODEL} --data {packed} --out {out} '
+        f"--work {WORK}/train/{cell.label} --starts {WORK}/starts;"
+    )
+
+
+def evaluation_mb(wildcards):
+    """Memory of an evaluation, and of training where the cell has to be trained again."""
+    cell, evaluating = cells.cell(STUDY, wildcards.cell), need.evaluate_mb(STUDY)
+    if (
+        STUDY.keep_weights
+        or not cell
+        or not staleness.without_weights(STUDY, Path(OUT), cell)
+    ):
+        return evaluating
+    return max(evaluating, need.train_mb(STUDY, cell.setting, cell.method))
+
+
 def permitted(wildcards):
     """The gate that a trained cell's corpus must pass before the cell is asked anything."""
     cell = cells.cell(STUDY, wildcards.cell)
@@ -121,3 +152,14 @@ onstart:
         ) from None
     for line in wanted:
         print(f"To fetch: {line}")
+
+
+if workflow.is_main_process and not STUDY.keep_weights:
+    missing = staleness.to_train_again(STUDY, Path(OUT))
+    if missing:
+        print(
+            f"{len(missing)} cells are asked something new and are trained again, since their "
+            f"weights were not kept: {', '.join(missing[:3])}{' …' if missing[3:] else ''}. "
+            "`keep_weights: true` in the study keeps them.",
+            file=sys.stderr,
+        )

@@ -35,7 +35,7 @@ for number, (runs, pattern) in enumerate(cells.asked_alike(STUDY)):
             "../../envs/model.yaml"
         threads: THREADS
         resources:
-            mem_mb=need.evaluate_mb(STUDY),
+            mem_mb=evaluation_mb,
             disk_mb=500,
             runtime=need.EVALUATE_MINUTES,
             gpu=GPU,
@@ -44,15 +44,16 @@ for number, (runs, pattern) in enumerate(cells.asked_alike(STUDY)):
             flags=evaluations_flags,
             model=subpath(input.model, parent=True),
             trained=trained_flag,
+            again=again,
         message:
             "evaluate {wildcards.cell}"
         shell:
             """
-            python -m lora_ledger.stages.evaluate \
+            ( {params.again} python -m lora_ledger.stages.evaluate \
                 --study "$LEDGER_STUDY" \
                 --cell {wildcards.cell} \
                 --model {params.model:q} \
                 {params.trained} \
                 {params.flags} \
-                > {log:q} 2>&1
+                ) > {log:q} 2>&1
             """

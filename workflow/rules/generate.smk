@@ -19,7 +19,7 @@ rule generate:
         "../../envs/model.yaml"
     threads: THREADS
     resources:
-        mem_mb=need.evaluate_mb(STUDY),
+        mem_mb=evaluation_mb,
         disk_mb=500,
         runtime=need.EVALUATE_MINUTES,
         gpu=GPU,
@@ -29,11 +29,12 @@ rule generate:
         model=subpath(input.model, parent=True),
         seed=seed_flag,
         trained=trained_flag,
+        again=again,
     message:
         "generate {wildcards.run} for {wildcards.cell}"
     shell:
         """
-        python -m lora_ledger.stages.generate \
+        ( {params.again} python -m lora_ledger.stages.generate \
             --study "$LEDGER_STUDY" \
             --run {wildcards.run} \
             --cell {wildcards.cell} \
@@ -43,5 +44,5 @@ rule generate:
             --data {params.data:q} \
             --out {output.generations:q} \
             --record {output.record:q} \
-            > {log:q} 2>&1
+            ) > {log:q} 2>&1
         """

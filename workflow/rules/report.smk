@@ -82,6 +82,11 @@ rule results:
     input:
         rules.tabulate.output,
         rules.figures.output,
+        released=[
+            f"{WORK}/released/{cell.label}.done"
+            for cell in cells.cells(STUDY)
+            if not STUDY.keep_weights
+        ],
 
 
 onsuccess:

@@ -21,7 +21,7 @@ rule retain:
         "../../envs/model.yaml"
     threads: THREADS
     resources:
-        mem_mb=need.evaluate_mb(STUDY),
+        mem_mb=evaluation_mb,
         disk_mb=500,
         runtime=need.EVALUATE_MINUTES,
         gpu=GPU,
@@ -33,11 +33,12 @@ rule retain:
         ),
         model=subpath(input.model, parent=True),
         trained=trained_flag,
+        again=again,
     message:
         "retain {wildcards.task} of {wildcards.cell}"
     shell:
         """
-        python -m lora_ledger.stages.retain \
+        ( {params.again} python -m lora_ledger.stages.retain \
             --study "$LEDGER_STUDY" \
             --task {wildcards.task} \
             --cell {wildcards.cell} \
@@ -46,7 +47,7 @@ rule retain:
             --data {params.data:q} \
             --out {output.record:q} \
             {params.items_flag} \
-            > {log:q} 2>&1
+            ) > {log:q} 2>&1
         """
 
 

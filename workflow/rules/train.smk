@@ -12,10 +12,8 @@ rule train:
         model=f"{MODEL}/record.json",
         select=selected,
     output:
+        **kept("adapter"),
         record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
-        weights=directory(
-            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/adapter"
-        ),
     log:
         f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.log",
     benchmark:
@@ -64,9 +62,38 @@ rule train:
 # What trains the base's own weights leaves a model. One that diverged leaves an empty folder.
 use rule train as train_model with:
     output:
+        **kept("model"),
         record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
-        weights=directory(
-            f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/model"
-        ),
     wildcard_constraints:
         method=one_of(methods_with("model")),
+
+
+# Weights go when all that their cell is asked has been answered; what a cell is asked later trains
+# it again (`again` in common.smk), and no record is written anew.
+rule release:
+    input:
+        lambda w: [f"{OUT}/{path}.json" for path in cells.evaluations(STUDY, w.cell)],
+    output:
+        touch(f"{WORK}/released/{{cell}}.done"),
+    log:
+        f"{LOG}/release/{{cell}}.log",
+    priority: 100
+    conda:
+        "../../envs/tools.yaml"
+    threads: 1
+    resources:
+        mem_mb=50,
+        disk_mb=1,
+        runtime=10,
+    params:
+        weights=lambda w: [
+            f"{OUT}/train/{w.cell}/{name}" for name in ("adapter", "model")
+        ],
+    message:
+        "release the weights of {wildcards.cell}"
+    shell:
+        "rm -rf {params.weights:q} > {log:q} 2>&1"
+
+
+localrules:
+    release,

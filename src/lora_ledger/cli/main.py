@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     place.add_argument("folder", nargs="?", type=Path, help="results folder of a study")
     place.add_argument("--study", help=f"name or file of a study (default: {DEFAULT_STUDY})")
     show.set_defaults(run=_show)
+    asked = commands.add_parser("plan", help="say what a study asks for, before it is run")
+    asked.add_argument("study", nargs="?", default=DEFAULT_STUDY, help="name or file of a study")
+    asked.set_defaults(run=_plan)
     add_commands(commands.add_parser("sandbox", help="prove the sandbox of generated code"))
     args = parser.parse_args(argv)
     try:
@@ -36,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         fail(str(error))
         return 2
     return status
+
+
+def _plan(args: argparse.Namespace) -> int:
+    # Here, since `show` needs no study file.
+    from .plan import print_plan
+
+    return print_plan(args.study, RESULTS)
 
 
 def _show(args: argparse.Namespace) -> int:

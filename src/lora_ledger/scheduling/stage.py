@@ -135,10 +135,14 @@ def lean(model: Any, *leave_out: str) -> dict[str, Any]:
     return found
 
 
+SCHEDULES = ("compute", "checkpoint_steps", "keep_weights", "to_be_pinned")
+"""Keys of a study that say how it runs, and change no number that stands in a table."""
+
+
 def of_the_whole(study: Study, names: Names) -> dict[str, Any]:
     """For tables and figures: the study but where it is computed, and the model's entry."""
     return {
-        "study": lean(study, "compute", "checkpoint_steps", "catalogue", "to_be_pinned"),
+        "study": lean(study, *SCHEDULES, "catalogue"),
         "model": lean(study.model_entry()),
     }
 

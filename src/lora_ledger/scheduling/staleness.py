@@ -12,7 +12,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from lora_ledger.study.cells import Cell
+from lora_ledger.study.cells import Cell, cells, evaluations
 from lora_ledger.study.rates import selected_rate, selection
 from lora_ledger.study.schema import Study
 
@@ -91,4 +91,22 @@ def trained_as_asked(study: Study, out: Path, names: dict[str, str]) -> bool:
         return False
     told = (run.get("code_digest"), run.get("stage_digest"))
     asked = (code(study, "train", **names), training(study, out, names))
-    return told == asked and (folder / study.methods[cell.method].artefact).is_dir()
+    whole = not study.keep_weights or (folder / study.methods[cell.method].artefact).is_dir()
+    return told == asked and whole
+
+
+def without_weights(study: Study, out: Path, cell: Cell) -> bool:
+    """Whether a cell was trained, and its weights were not kept."""
+    folder = out / "train" / cell.label
+    kept = (folder / study.methods[cell.method].artefact).is_dir()
+    return (folder / "record.json").is_file() and not kept
+
+
+def to_train_again(study: Study, out: Path) -> list[str]:
+    """The labels of cells that are asked something new and have no weights any more."""
+    return [
+        cell.label
+        for cell in cells(study)
+        if without_weights(study, out, cell)
+        and not all((out / f"{path}.json").is_file() for path in evaluations(study, cell.label))
+    ]

@@ -92,7 +92,7 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
     job = replace(job, code=code_of_all_methods(study))
     inputs, settings = inputs_of(job), settings_of(study, job)
     plain = {name: one.model_dump() for name, one in inputs.items()}
-    there = _present(out, study.methods[job.method].artefact, settings, plain, code)
+    there = _present(study, job, out, settings, plain, code)
     if there is not None:
         shutil.rmtree(job.work, ignore_errors=True)
         return there
@@ -137,13 +137,14 @@ def _chosen_by(select: Path | None) -> dict[str, Any]:
 
 
 def _present(
-    out: Path, artefact: str, settings: dict[str, Any], inputs: dict[str, Any], code: str
+    study: Study, job: Job, out: Path, settings: dict[str, Any], inputs: dict[str, Any], code: str
 ) -> Record | None:
-    """The record of the same run, if one is there together with its weights."""
+    """The record of the same run, if one is there, with its weights where they are kept."""
     if not (out / "record.json").is_file():
         return None
     record = read_record(out / "record.json")
-    whole = record.status == "diverged" or (out / artefact).is_dir()
+    kept = (out / study.methods[job.method].artefact).is_dir()
+    whole = record.status == "diverged" or kept or not study.keep_weights
     told = {name: one.model_dump() for name, one in record.science.inputs.items()}
     same = (record.science.settings, told, record.run.get("code_digest")) == (
         settings,

@@ -133,6 +133,13 @@ def retained(study: Study) -> list[str]:
     return [*study.evaluation.texts, *study.evaluation.likelihood]
 
 
+def evaluations(study: Study, label: str) -> list[str]:
+    """The records of all that a cell is asked, as paths below the study's results, without
+    `.json`."""
+    generated = [f"generate/{run}/{label}" for run in generate_runs(study, label)]
+    return [*generated, *(f"retain/{task}/{label}" for task in retained(study))]
+
+
 def corpus_of(study: Study, name: str) -> str:
     """The corpus behind a text, a run of `generate` or a `likelihood` entry."""
     text = study.evaluation.texts.get(name)

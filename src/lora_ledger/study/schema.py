@@ -179,6 +179,11 @@ class Study(Frozen):
     compute: Compute = Compute()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     tuning_seed: Seed = 1000
+    keep_weights: bool = Field(
+        False,
+        description="Keep the weights of trained cells. Else they go once all that a cell is asked "
+        "has been answered, and a cell that is asked more is trained again.",
+    )
     checkpoint_steps: PositiveInt = Field(100, description="Optimiser steps between checkpoints.")
     catalogue: dict[Name, Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]] = Field(
         default_factory=dict, description="Entries of the study's own, such as local files."

@@ -1,0 +1,55 @@
+"""`ledger plan`: what a study asks for, before it is run.
+
+In: a study, by name or file, and its results as far as there are any. Out: text. Nothing is run,
+fetched or written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_ledger.scheduling.planning import Plan, plan
+from lora_ledger.study.file import load
+
+from .show import terminal
+
+PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
+
+
+def print_plan(study_name: str, results: Path) -> int:
+    """Print the plan of a study whose results are below `results`."""
+    study = load(study_name)
+    console = terminal()
+    for line in lines(plan(study, results / study.name), study_name, study.keep_weights):
+        console.print(line, soft_wrap=True)
+    return 0
+
+
+def lines(found: Plan, study: str, keeps: bool) -> list[str]:
+    """The plan in words."""
+    done, every = (sum(pair[i] for pair in found.jobs.values()) for i in (0, 1))
+    text = [f"{found.cells} cells, {every} jobs, of which the records of {done} are there:"]
+    text += [f"  {stage:<12}{had:>6} of {all_:>6}" for stage, (had, all_) in found.jobs.items()]
+    unknown = f", and {found.unknown} cells whose data is not packed yet" if found.unknown else ""
+    trained = f"{found.tokens:,} tokens that bear loss{unknown}; {_flop(found.flops)} in all"
+    text += [
+        f"training:    {trained}",
+        f"memory:      {found.memory_mb / 1000:.1f} GB for the largest job",
+        f"disk:        {found.disk_bytes / 1e9:.1f} GB of weights and checkpoints at the highest, "
+        + ("weights of all cells are kept" if keeps else "weights go when a cell is evaluated"),
+    ]
+    if found.again:
+        shown = ", ".join(found.again[:5]) + (" …" if found.again[5:] else "")
+        text.append(
+            f"again:       {len(found.again)} cells are asked something new and have no weights "
+            f"any more, so they are trained again: {shown}"
+        )
+    text += [f"What is out of date, and why: snakemake -n --config study={study}"]
+    return text
+
+
+def _flop(count: float) -> str:
+    for size, prefix in PREFIXES:
+        if count >= size:
+            return f"{count / size:.1f} {prefix}FLOP"
+    return f"{count:.0f} FLOP"
