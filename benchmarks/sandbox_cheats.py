@@ -41,7 +41,9 @@ KINDS = {
     "fork, exec, signals, sockets, writes, privileges": "escaped_session exec fork_bomb fork_raw "
     "kill_the_parent network network_raw new_privileges signal_by_descriptor write_files",
     "exhaustion": "busy_loop colliding_hashes deep_recursion endless_iterator huge_integer "
-    "huge_power memory_bomb memory_bomb_mapped output_flood signal_handlers sleeper",
+    "huge_power memory_bomb memory_bomb_mapped output_flood signal_handlers sleeper "
+    "yielding_threads",
+    "sight of other completions": "clocks_of_others leaves_a_flag numbers_in_a_row shared_futex",
 }
 PLANTED = "/planted"
 
