@@ -271,7 +271,7 @@ def test_a_user_who_is_out_of_processes_fails_no_completion(without: list[str]) 
         text=True,
         cwd="/",
         check=False,
-        timeout=300,
+        timeout=600,
     )
     if "SyntaxError" in done.stderr or "Permission" in done.stderr:
         pytest.skip(done.stderr[-200:])

@@ -79,7 +79,16 @@ def test_accuracy_and_nats_item_by_item(taught: Path, tmp_path: Path) -> None:
         tmp_path / "r.json", tmp_path / "r.csv.gz",
     )  # fmt: skip
     found = record.results
-    assert set(found) == {"kind", "items", "groups", "acc", "nats", "bytes", "tokens"}
+    assert set(found) == {
+        "kind",
+        "cut_contexts",
+        "items",
+        "groups",
+        "acc",
+        "nats",
+        "bytes",
+        "tokens",
+    }
     assert found["kind"] == "continuation"
     assert sorted(found["groups"], key=int) == [str(i) for i in range(40)]
     for place, group in enumerate(found["groups"]):
