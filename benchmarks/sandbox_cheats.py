@@ -28,20 +28,22 @@ from lora_ledger.sandbox import proof
 from lora_ledger.sandbox.client import Problem, Sandbox
 
 KINDS = {
-    "values that lie": "always_equal code_injection cyclic_value deep_value lying_class "
-    "lying_metaclass lying_subclasses mutated_arguments nan reduce_in_exception reduce_payload",
+    "values that lie": "always_equal changing_items code_injection cyclic_value deep_value "
+    "items_by_stack lying_class lying_items lying_metaclass lying_stand_ins lying_subclasses "
+    "mutated_arguments nan reduce_in_exception reduce_payload",
     "search for tests and verdict, patched built-ins": "frame_walk gc_walk own_memory "
     "patched_builtins replaced_helpers rewritten_worker stolen_nonce import_hooks",
     "exits and control exceptions": "atexit control_exceptions excepthook os_exit os_exit_at_load "
     "sys_exit sys_exit_at_load",
     "forged and broken messages, threads": "closed_channel forged_in_a_thread forged_messages "
+    "forged_objects "
     "malformed_messages oversized_frame silent_channel thread_outlives",
     "reads of files, of the answers and of other processes": "read_parent_memory read_proc "
     "read_solutions read_solutions_by_link read_solutions_raw",
     "fork, exec, signals, sockets, writes, privileges": "escaped_session exec fork_bomb fork_raw "
     "kill_the_parent network network_raw new_privileges signal_by_descriptor write_files",
-    "exhaustion": "busy_loop colliding_hashes deep_recursion endless_iterator huge_integer "
-    "huge_power memory_bomb memory_bomb_mapped output_flood signal_handlers sleeper "
+    "exhaustion": "busy_loop colliding_hashes deep_recursion endless_iterator heavy_numbers "
+    "huge_integer huge_power memory_bomb memory_bomb_mapped output_flood signal_handlers sleeper "
     "yielding_threads",
     "sight of other completions": "clocks_of_others leaves_a_flag numbers_in_a_row shared_futex",
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lora_ledger.sandbox.client import Verdict
+from lora_ledger.sandbox.client import Problem, Sandbox, Verdict
 
 Run = Callable[..., Verdict]
 ADD = "def f(x):\n    return x + 1\n"
@@ -28,7 +28,7 @@ IMPORTS = "import collections, decimal, fractions, math\n"
         ("assert False", "candidate(1)", "exception"),
         ("def f(x):\n    return None\n", "assert abs(candidate(1) - 1) < 1", "wrong"),
         ("def f(x):\n    return object()\n", "assert candidate(1)", "passed"),
-        ("def f(x):\n    return object()\n", "assert candidate(1) == 1", "non_literal"),
+        ("def f(x):\n    return object()\n", "assert candidate(1) == 1", "wrong"),
         ("def f(x):\n    return f\n", "candidate(1)(1)", "non_literal"),
         ("import re\ndef f(x):\n    return re.match('a', x)\n", "assert candidate('ab')", "passed"),
         ("import re\ndef f(x):\n    return re.match('a', x)\n", "assert candidate('b')", "wrong"),
@@ -224,6 +224,61 @@ def test_the_random_inputs_of_tests_cannot_be_foretold(verdict: Run, seed: str) 
 )  # fmt: skip
 def test_a_program_finds_what_a_fresh_interpreter_has(verdict: Run, code: str, reason: str) -> None:
     assert verdict(code, "assert candidate(1)").reason == reason
+
+
+@pytest.mark.parametrize(
+    ("value", "body"),
+    [
+        ("10**12", "'a' * candidate()"),
+        ("[range(2**1000, 2**1000 + 399_990)] * 2000", "[tuple(one) for one in candidate()]"),
+        ("'%999999999d'", "candidate() % 1"),
+        # Where the value itself finds no room, whatever the tests do with errors.
+        (
+            "[set() for _ in range(190_000)]",
+            "held = bytearray(2**29 - 60 * 2**20)\n"
+            "try:\n    candidate()\nexcept Exception:\n    pass",
+        ),
+    ],
+)
+def test_a_judge_that_runs_out_of_memory_says_so_and_goes_on(
+    verdict: Run, value: str, body: str
+) -> None:
+    assert verdict(f"def f():\n    return {value}\n", body).reason == "memory"
+    assert verdict(ADD, "assert candidate(1) == 2").reason == "passed"
+
+
+def test_the_judge_holds_little_of_what_comes_back() -> None:
+    """By its own peak, in a judge of its own; without a value that is 20 MiB."""
+    values = {
+        "range(0, 30_000 << 2**18, 1 << 2**18)": "non_literal",
+        "range(0, 6_000 << 2**20 - 20, 1 << 2**20 - 20)": "non_literal",
+        "[10**80_000] * 40": "non_literal",
+        "__import__('decimal').Decimal('0.' + '3' * 3_900_000)": "non_literal",
+        "[set() for _ in range(190_000)]": "passed",
+        "range(2**900, 2**900 + 390_000)": "passed",
+    }
+    tests = (
+        "import resource\ndef check(candidate):\n    held = tuple(candidate())\n"
+        "    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2**18\n"
+    )
+    with Sandbox(1, 0) as one:
+        found = one.judge_all(
+            [Problem("", f"def f():\n    return {v}\n", tests, "f", context="") for v in values]
+        )
+    assert [v.reason for v in found] == list(values.values()), found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "assert callable(candidate())",
+        "from collections.abc import Iterator\nassert isinstance(candidate(), Iterator)",
+        "from collections.abc import Iterable\nassert isinstance(candidate(), Iterable)",
+        "from collections.abc import Sized\nassert isinstance(candidate(), Sized)",
+    ],
+)
+def test_an_object_has_no_method_that_its_class_lacks(verdict: Run, body: str) -> None:
+    assert verdict("class A:\n    pass\ndef f():\n    return A()\n", body).reason == "wrong"
 
 
 def test_half_a_pair_of_surrogates_is_the_programs_own_error(verdict: Run) -> None:

@@ -45,7 +45,8 @@ def test_solutions_stubs_and_cheats_of_human_eval(
         "read_solutions": "refused", "network": "refused", "fork_bomb": "refused",
         "signal_by_descriptor": "refused", "memory_bomb": "memory", "memory_bomb_mapped": "memory",
         "sleeper": "timeout", "busy_loop": "timeout", "huge_power": "timeout",
-        "write_files": "refused", "read_parent_memory": "refused", "reduce_payload": "non_literal",
+        "write_files": "refused", "read_parent_memory": "refused", "reduce_payload": "wrong",
+        "lying_items": "non_literal", "forged_objects": "protocol", "heavy_numbers": "protocol",
     }  # fmt: skip
     assert {name: found.reasons[name] for name in expected} == expected
 

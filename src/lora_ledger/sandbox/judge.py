@@ -23,7 +23,9 @@ from typing import Any
 
 from . import mbpp, wire
 from .confine import Limits
+from .flatten import Unsendable, encode
 from .forkserver import LOST, ForkServer, Gone, Worker
+from .opaque import NotPlain
 from .patience import Short
 
 TESTS_BYTES = 2**29
@@ -58,8 +60,8 @@ class Session:
         # Unforeseeable, so an answer that was written before the question does not fit it.
         nonce = secrets.randbits(60)
         try:
-            message = wire.frame(kind, nonce, wire.encode(content))
-        except wire.Unsendable as error:
+            message = wire.frame(kind, nonce, encode(content))
+        except Unsendable as error:
             raise self.stop("protocol", f"the tests pass {error}") from None
         try:
             answer, echo, tokens = wire.unframe(self.worker.exchange(message))
@@ -80,6 +82,9 @@ class Session:
             raise self.stop(LOST) from None
         except wire.WireError as error:
             raise self.stop("protocol", str(error)) from None
+        except MemoryError:
+            # Settled here, since `except Exception` in tests could take it for the function's.
+            raise self.stop("memory", "what came back does not fit the judge") from None
         if answer == "value":
             return value
         if answer == "unsendable" and type(value) is str:
@@ -208,7 +213,7 @@ def _settle(problem: dict[str, Any], session: Session) -> Stop:
         return session.stopped or stop
     except _Overtime:
         return session.stopped or Stop("timeout", "the tests did not end on the returned values")
-    except wire.NotPlain as error:
+    except NotPlain as error:
         return session.stopped or Stop("non_literal", str(error))
     except MemoryError:
         return session.stopped or Stop("memory", "the tests ran out of memory on returned values")

@@ -116,9 +116,9 @@ def null_device() -> None:
     plain, plain_os = io.open, os.open
 
     def open(file: Any, mode: Any = "r", *arguments: Any, **named: Any) -> Any:
-        if _is_null(file):
-            writes = isinstance(mode, str) and not set(mode).isdisjoint("wax+")
-            file = os.dup(1 if writes else 0)
+        # `opener` is the sixth of the others.
+        if len(arguments) < 6 and named.get("opener") is None and _is_null(file):
+            named["opener"] = os_open
         return plain(file, mode, *arguments, **named)
 
     def os_open(path: Any, flags: Any, *arguments: Any, **named: Any) -> int:

@@ -38,6 +38,7 @@ from typing import Any
 
 from . import confine, stand_ins, wire
 from .confine import CONTROL
+from .flatten import Unsendable, encode
 from .patience import is_short
 
 # What generated functions import most: loaded once, before the fork.
@@ -247,11 +248,11 @@ def serve(source: int, sink: int) -> None:
                 if name not in namespace:
                     raise NameError(f"name {name!r} is not defined")
                 value = namespace[name](*positional, **named)
-            answer = wire.frame("value", nonce, wire.encode(value))
-        except wire.Unsendable as error:
+            answer = wire.frame("value", nonce, encode(value))
+        except Unsendable as error:
             answer = wire.frame("unsendable", nonce, ["s", str(error)[:200]])
         except BaseException as error:
-            answer = wire.frame("raised", nonce, wire.encode(_described(error)))
+            answer = wire.frame("raised", nonce, encode(_described(error)))
             error.__traceback__ = None
             del error
         _give(sink, answer)

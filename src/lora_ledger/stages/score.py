@@ -40,6 +40,7 @@ STAGE = Stage(
     (
         "the first",
         "the judge takes an object's truth and items, and processor time of all threads",
+        "what equals a mapping or a set arrives as one; an object has no method its class lacks",
     ),
     reads,
 )

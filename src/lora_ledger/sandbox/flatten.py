@@ -1,0 +1,329 @@
+"""Values into the tokens of the wire: the worker's half of it, which the judge uses for arguments.
+
+In: any value of a program. Out: a flat list of tokens as `wire` lists them, or Unsendable with the
+reason. What equals plain data in Python becomes that: subclasses of the built-in types are taken
+apart by the built-in type's own methods, so an overridden `__eq__`, `__iter__` or `__len__` has no
+say, and mappings, sets and what stands for a built-in type likewise. Of any other object its truth,
+length and items are told. It compares nothing, and whoever lies here lies about what his own
+functions return. Standard library only.
+"""
+
+from __future__ import annotations
+
+import array
+import builtins
+import collections
+import contextlib
+import decimal
+import fractions
+import itertools
+import re
+from collections import abc
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from .opaque import CALLABLE, KEYS, OWN_CONTAINS, OWN_EQUALITY, NotPlain, Opaque
+
+MAX_TOKENS = 400_000
+MAX_DEPTH = 200
+# Hexadecimal digits of an integer: more would let one operation of a test take hours.
+MAX_DIGITS = 2**18
+# The same inside containers, where one operation meets many of them, and of a range's parts, whose
+# items are made by the thousand.
+MAX_DIGITS_INSIDE = 2**14
+MAX_DIGITS_RANGE = 2**8
+# Hexadecimal digits of a fraction's parts: each operation looks for a common divisor.
+MAX_FRACTION = 2**10
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+class Unsendable(ValueError):
+    """A value that is no plain data, or more of it than the wire takes."""
+
+
+class _Tokens(list[Any]):
+    """Tokens, and the ids of the objects whose items are being written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path: set[int] = set()
+
+
+def encode(value: object) -> list[Any]:
+    """The tokens of a value. Raises Unsendable, with the type or what there is too much of."""
+    tokens = _Tokens()
+    _flatten(value, tokens, 0)
+    return tokens
+
+
+def _sequence(tag: str, base: Any) -> Callable[[Any, _Tokens, int], None]:
+    def write(value: Any, out: _Tokens, depth: int) -> None:
+        out += (tag, base.__len__(value))
+        for item in base.__iter__(value):
+            _flatten(item, out, depth)
+
+    return write
+
+
+def _dict(value: Any, out: _Tokens, depth: int) -> None:
+    out += ("d", dict.__len__(value))
+    for key, item in dict.items(value):
+        _flatten(key, out, depth)
+        _flatten(item, out, depth)
+
+
+def _view(tag: str) -> Callable[[Any, _Tokens, int], None]:
+    def write(value: Any, out: _Tokens, depth: int) -> None:
+        out.append(tag)
+        # `mapping` is a read-only proxy of the dict that is viewed.
+        _dict(dict(value.mapping), out, depth)
+
+    return write
+
+
+def _text(value: Any, out: _Tokens, depth: int) -> None:
+    # JSON writes two halves that stand side by side as it writes the character they would make.
+    text = str.__str__(value)
+    if text.isascii() or not _HALVES.search(text):
+        out += ("s", text)
+    else:
+        out += ("u", text.encode("utf-8", "surrogatepass").hex())
+
+
+def _array(value: Any, out: _Tokens, depth: int) -> None:
+    out += ("A", value.typecode)
+    _flatten(array.array.tolist(value), out, depth)
+
+
+def _memory(value: Any, out: _Tokens, depth: int) -> None:
+    if value.ndim != 1 or value.format not in f"B{array.typecodes}":
+        _opaque(value, out, depth)
+        return
+    out.append("w")
+    if value.format != "B":
+        _array(array.array(value.format, value.tolist()), out, depth)
+    else:
+        _flatten((bytes if value.readonly else bytearray)(value), out, depth)
+
+
+def _mapping(value: Any, out: _Tokens, depth: int) -> None:
+    # As `Mapping.__eq__` has it.
+    _dict(dict(_drawn(value.items())), out, depth)
+
+
+def _unique(value: Any, out: _Tokens, depth: int) -> None:
+    # Keys equal a set of them, as these do, and keep the order that the program's have.
+    out.append("k")
+    _dict(dict.fromkeys(_drawn(value)), out, depth)
+
+
+def _pairs(value: Any, out: _Tokens, depth: int) -> None:
+    out.append("m")
+    _dict(dict(_drawn(value)), out, depth)
+
+
+def _slice(value: Any, out: _Tokens, depth: int) -> None:
+    out.append("S")
+    for part in (value.start, value.stop, value.step):
+        _flatten(part, out, depth)
+
+
+def _drawn(value: Any) -> list[Any]:
+    drawn = list(itertools.islice(value, MAX_TOKENS))
+    if len(drawn) == MAX_TOKENS:
+        raise Unsendable(f"{type(value).__name__[:80]} of {MAX_TOKENS} items or more")
+    return drawn
+
+
+def _opaque(value: Any, out: _Tokens, depth: int) -> None:
+    """Truth and items by Python's own protocol, as the program has them.
+
+    An object whose items do not end, or that fails over them, has none; nor has one among its own
+    items, as a flag of `enum` is. Where items hold too much it is the outermost object that has
+    none: else nodes that name each other would be walked for hours.
+    """
+    kind = type(value)
+    name = kind.__name__[:80]
+    truth = length = None
+    with contextlib.suppress(Exception):
+        truth = bool(value)
+    if hasattr(kind, "__len__"):
+        with contextlib.suppress(Exception):
+            length = len(value)
+    traits = (
+        (OWN_EQUALITY if getattr(kind, "__eq__", None) is not object.__eq__ else "")
+        + (OWN_CONTAINS if hasattr(kind, "__contains__") else "")
+        + (CALLABLE if callable(value) else "")
+        + (KEYS if hasattr(kind, "keys") else "")
+    )
+    said = (name, truth, length, traits)
+    drawn = None
+    # Python goes through what has `__getitem__` alone by its index.
+    if id(value) not in out.path and (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+        with contextlib.suppress(Exception):
+            drawn = _drawn(value)
+    if drawn is None:
+        out += ("o", *said)
+        return
+    place, outermost = len(out), not out.path
+    out.path.add(id(value))
+    try:
+        out += ("O", *said)
+        _flatten(drawn, out, depth)
+    except Exception:
+        if not outermost:
+            raise
+        out[place:] = ("o", *said)
+    finally:
+        out.path.remove(id(value))
+
+
+def _ours(value: Any, out: _Tokens, depth: int) -> None:
+    raise NotPlain(f"the tests pass on a value of type {value._name}")
+
+
+def _iterator(value: Any, out: _Tokens, depth: int) -> None:
+    drawn = _drawn(value)
+    out += ("g", len(drawn))
+    for item in drawn:
+        _flatten(item, out, depth)
+
+
+def _int(value: Any, out: _Tokens, depth: int) -> None:
+    if int.bit_length(value) < 63:
+        out.append(int.__pos__(value))
+    else:
+        if int.bit_length(value) > 4 * (MAX_DIGITS if depth == 1 else MAX_DIGITS_INSIDE):
+            raise Unsendable(f"an integer of {int.bit_length(value)} bits")
+        # Hexadecimal takes linear time and is not subject to Python's limit on digits.
+        out += ("i", int.__format__(value, "x"))
+
+
+def _float(value: Any, out: _Tokens, depth: int) -> None:
+    out += ("f", float.hex(value))
+
+
+def _complex(value: Any, out: _Tokens, depth: int) -> None:
+    plain = complex.__pos__(value)
+    out += ("c", plain.real.hex(), plain.imag.hex())
+
+
+def _fraction(value: Any, out: _Tokens, depth: int) -> None:
+    for part in (value.numerator, value.denominator):
+        if int.bit_length(part) > 4 * MAX_FRACTION:
+            raise Unsendable(f"a fraction of {int.bit_length(part)} bits")
+    out.append("Q")
+    _int(value.numerator, out, depth)
+    _int(value.denominator, out, depth)
+
+
+def _decimal(value: Any, out: _Tokens, depth: int) -> None:
+    text = decimal.Decimal.__str__(value)
+    if too_much(text):
+        raise Unsendable(f"a decimal of {len(text)} characters or a large exponent")
+    out += ("D", text)
+
+
+def too_much(text: str) -> bool:
+    """Whether a decimal has more digits, or a larger exponent, than the tests should meet."""
+    if len(text) > MAX_DIGITS_INSIDE:
+        return True
+    number = decimal.Decimal(text)
+    return number.is_finite() and abs(number.adjusted()) > MAX_DIGITS_INSIDE
+
+
+def _range(value: Any, out: _Tokens, depth: int) -> None:
+    parts = value.start, value.stop, value.step
+    for part in parts:
+        if int.bit_length(part) > 4 * MAX_DIGITS_RANGE:
+            raise Unsendable(f"a range by an integer of {int.bit_length(part)} bits")
+    if value and (value[-1] - value[0]) // value.step >= MAX_TOKENS:
+        raise Unsendable("a range that is too long")
+    out.append("r")
+    for part in parts:
+        _int(part, out, depth)
+
+
+def _class(value: Any, out: _Tokens, depth: int) -> None:
+    for name, kind in TYPES.items():
+        if kind is value:
+            out += ("T", name)
+            return
+    _opaque(value, out, depth)
+
+
+# MBPP passes `int` as an argument; programs tell the type of what they are given.
+TYPES: dict[str, type] = {
+    name: kind
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and not name.startswith("_")
+} | {
+    kind.__name__: kind
+    for kind in (type(None), collections.deque, decimal.Decimal, fractions.Fraction)
+}
+_Writer = Callable[[Any, _Tokens, int], None]
+_WRITERS: dict[type, _Writer] = {
+    type(None): lambda value, out, depth: out.append(None),
+    bool: lambda value, out, depth: out.append(value),
+    int: _int,
+    float: _float,
+    complex: _complex,
+    str: _text,
+    bytes: lambda value, out, depth: out.extend(("b", bytes.hex(value))),
+    bytearray: lambda value, out, depth: out.extend(("y", bytearray.hex(value))),
+    list: _sequence("l", list),
+    tuple: _sequence("t", tuple),
+    set: _sequence("e", set),
+    frozenset: _sequence("z", frozenset),
+    collections.deque: _sequence("q", collections.deque),
+    dict: _dict,
+    type({}.keys()): _view("k"),
+    type({}.values()): _view("v"),
+    type({}.items()): _view("m"),
+    range: _range,
+    type(...): lambda value, out, depth: out.append("."),
+    type: _class,
+    fractions.Fraction: _fraction,
+    decimal.Decimal: _decimal,
+    array.array: _array,
+    # In Python these equal what they hold.
+    collections.UserList: lambda value, out, depth: _flatten(value.data, out, depth),
+    collections.UserString: lambda value, out, depth: _flatten(value.data, out, depth),
+    memoryview: _memory,
+    MappingProxyType: _mapping,
+    abc.Mapping: _mapping,
+    abc.ItemsView: _pairs,
+    abc.Set: _unique,
+    slice: _slice,
+    Opaque: _ours,
+}
+
+
+def _flatten(value: Any, out: _Tokens, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Unsendable(f"a value nested deeper than {MAX_DEPTH}")
+    if len(out) > MAX_TOKENS:
+        raise Unsendable(f"a value of more than {MAX_TOKENS} parts")
+    kind = type(value)
+    writer = _WRITERS.get(kind)
+    if writer is None:
+        for base in type.mro(kind)[1:]:
+            if base in _WRITERS:
+                writer = _WRITERS[base]
+                break
+        else:
+            if hasattr(kind, "__next__") and hasattr(kind, "__iter__"):
+                writer = _iterator
+            elif _from_numpy(kind):
+                if value.shape:
+                    raise Unsendable(f"a value of type {kind.__name__}")
+                value, writer = value.item(), _flatten
+            else:
+                writer = _opaque
+    writer(value, out, depth + 1)
+
+
+def _from_numpy(kind: type) -> bool:
+    # A class that the program made with `type` need not have a module.
+    return getattr(kind, "__module__", "") == "numpy" and hasattr(kind, "item")
