@@ -175,16 +175,13 @@ class BottleneckMethod(BesideMethod):
     def flops_per_token(self, config: Mapping[str, object], sequence_length: int) -> float:
         """Forward through all; backward, without gradients of frozen weights, through head and
         adapted blocks: 6 for each of an adapter's 2 d r, and no pass through blocks below."""
-        base = architecture.read(config)
-        forward = architecture.forward_flops_per_token(config, sequence_length)
-        head = base.vocab * base.hidden
-        weights = architecture.block_weights(config) * base.layers
-        attention = forward - 2.0 * (weights + head)
-        blocks = len(self.blocks(base.layers))
-        # Scores and mixing have two inputs each that want a gradient.
-        back = 2.0 * head + (2.0 * weights + 2 * attention) * blocks / base.layers
-        adapter = 2 * base.hidden * self.bottleneck * blocks * len(self.places)
-        return forward + back + 6.0 * adapter
+        blocks = len(self.blocks(architecture.read(config).layers))
+        adapter = 2 * architecture.read(config).hidden * self.bottleneck
+        adapters = adapter * blocks * len(self.places)
+        base = architecture.training_flops_per_token(
+            config, sequence_length, trained=adapters, blocks=blocks
+        )
+        return base + 4.0 * adapters
 
 
 def shaded(ends: tuple[str, str], sizes: Sequence[int]) -> list[str]:
