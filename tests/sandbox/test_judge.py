@@ -257,9 +257,11 @@ def test_the_judge_holds_little_of_what_comes_back() -> None:
         "[set() for _ in range(190_000)]": "passed",
         "range(2**900, 2**900 + 390_000)": "passed",
     }
+    # Not ru_maxrss, in which Linux counts the process that started the judge.
     tests = (
-        "import resource\ndef check(candidate):\n    held = tuple(candidate())\n"
-        "    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2**18\n"
+        "def check(candidate):\n    held = tuple(candidate())\n"
+        "    peak = open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]\n"
+        "    assert int(peak) < 2**18\n"
     )
     with Sandbox(1, 0) as one:
         found = one.judge_all(
