@@ -316,7 +316,10 @@ def test_weights_that_were_not_kept_are_trained_again_and_nothing_else(finished:
     path = finished / "config/smoke.yaml"
     before = edited(path, "keep_weights: true", "keep_weights: false")
     study, out = load("smoke"), finished / "results/smoke"
-    weights = [f for name in ("adapter", "model") for f in (out / "train").rglob(name)]
+    weights = [
+        out / "train" / cell.label / study.methods[cell.method].artefact
+        for cell in cells.cells(study)
+    ]
     assert jobs(finished) == {"release": len(weights)}
     snakemake(finished)
     assert not any(folder.exists() for folder in weights)
