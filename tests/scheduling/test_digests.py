@@ -135,6 +135,9 @@ DECIDE_NO_NUMBER = {
     "stages._weights": "what it trains has the hash that the record holds",
     "stages.fetch": "calls what makes models and corpora",
 }
+# Statistics of verdicts: no stage decides yet.
+NOT_ASKED_YET = {"analysis.student", "analysis.multiplicity", "analysis.equivalence"}
+NOT_ASKED_YET |= {"analysis.blocked"}
 
 
 def test_every_module_is_in_a_closure_or_decides_no_number() -> None:
@@ -147,7 +150,7 @@ def test_every_module_is_in_a_closure_or_decides_no_number() -> None:
     found |= digests.closure("data.corpora.selection", "data.corpora.store")
     empty = {m for m in every if not digests.parsed(m).statements}
     lost = {m for m in every - found - empty if not digests.left_out(m)}
-    assert lost <= set(DECIDE_NO_NUMBER)
+    assert lost <= set(DECIDE_NO_NUMBER) | NOT_ASKED_YET
 
 
 def test_a_mended_judge_scores_again(tmp_path: Path) -> None:
