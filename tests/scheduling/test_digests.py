@@ -137,7 +137,7 @@ DECIDE_NO_NUMBER = {
 }
 # Statistics of verdicts: no stage decides yet.
 NOT_ASKED_YET = {"analysis.student", "analysis.multiplicity", "analysis.equivalence"}
-NOT_ASKED_YET |= {"analysis.blocked"}
+NOT_ASKED_YET |= {"analysis.blocked", "analysis.paired", "analysis.trend", "analysis.power"}
 
 
 def test_every_module_is_in_a_closure_or_decides_no_number() -> None:
