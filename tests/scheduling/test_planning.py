@@ -72,7 +72,7 @@ def test_arithmetic_is_that_of_the_methods(tmp_path: Path) -> None:
     """One cell of one method: its FLOPs for each token times its tokens."""
     study = load("quickstart")
     found = plan(study, tmp_path)
-    from lora_ledger.study.file import model_config
+    from lora_ledger.study.models import model_config
 
     config = model_config(study.model_entry())
     wanted = sum(

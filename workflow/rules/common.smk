@@ -154,6 +154,14 @@ onstart:
         print(f"To fetch: {line}")
 
 
+if workflow.is_main_process:
+    for base in planning.bases(STUDY, Path(OUT)):
+        print(
+            f"{base.name} is {base.what}, which is not there: {base.remedy}",
+            file=sys.stderr,
+        )
+
+
 if workflow.is_main_process and not STUDY.keep_weights:
     missing = staleness.to_train_again(STUDY, Path(OUT))
     if missing:

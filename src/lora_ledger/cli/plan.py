@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_ledger.scheduling.planning import Plan, plan
+from lora_ledger.scheduling.planning import Base, Plan, plan
 from lora_ledger.study.file import load
 
 from .show import terminal
@@ -44,8 +44,16 @@ def lines(found: Plan, study: str, keeps: bool) -> list[str]:
             f"again:       {len(found.again)} cells are asked something new and have no weights "
             f"any more, so they are trained again: {shown}"
         )
+    text += [_first(base) for base in found.bases]
     text += [f"What is out of date, and why: snakemake -n --config study={study}"]
     return text
+
+
+def _first(base: Base) -> str:
+    """What another study has to train before this one, and how."""
+    known = "" if base.tokens is None else f", {base.tokens:,} tokens that bear loss, "
+    known += "" if base.tokens is None else _flop(base.flops)
+    return f"base first:  {base.name} is {base.what}, which is not there{known}; {base.remedy}"
 
 
 def _flop(count: float) -> str:

@@ -45,7 +45,8 @@ def write_model(name: str, entry: ModelEntry, out: Path) -> dict[str, Any]:
     files: {file name: sha256}}. Raises SourceError for bytes that cannot be had or a folder that
     is no usable model, with the catalogue's name in front.
     """
-    make = {"gguf": _from_gguf, "folder": _from_folder, "random": _from_seed}[entry.format]
+    kinds = {"gguf": _from_gguf, "random": _from_seed}
+    make = kinds.get(entry.format, _from_folder)
     with new_folder(out) as folder:
         try:
             make(entry, folder)
@@ -113,7 +114,8 @@ def _from_seed(entry: ModelEntry, folder: Path) -> None:
 
 
 def _from_folder(entry: ModelEntry, folder: Path) -> None:
-    """A folder on disk or of a hub: the files that matter, weights by hard link if that works."""
+    """A folder on disk, of a hub or of a trained cell: the files that matter, weights by hard link
+    if that works."""
     origin = obtain(entry.source)
     if not origin.is_dir():
         raise SourceError(f"{origin} is a file, expected a model folder with config.json")

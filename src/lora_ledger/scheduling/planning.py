@@ -12,12 +12,26 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_ledger.catalogue import TrainedSource
+from lora_ledger.data.sources import SourceError, trained
 from lora_ledger.models.architecture import total_parameters
 from lora_ledger.study import cells, rates, sources
-from lora_ledger.study.file import model_config
+from lora_ledger.study.models import model_config, origin
 from lora_ledger.study.schema import Budget, Setting, Study
 
 from . import resources, staleness
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model that is not there yet and that another study trains: `what` it is, how many tokens
+    that bear loss it takes (None where that is not known), their FLOPs, and what to do."""
+
+    name: str
+    what: str
+    tokens: int | None
+    flops: float
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,8 @@ class Plan:
     """`jobs`: by stage (done, all). `tokens` are those that bear loss, of all cells whose number is
     known; `unknown` counts the others, whose data is to be packed first. `flops` are of training
     those tokens, `memory_mb` is of the largest job, `disk_bytes` of weights and checkpoints at
-    their highest with one job at a time, `again` the cells that have to be trained again."""
+    their highest with one job at a time, `again` the cells that have to be trained again, `bases`
+    what other studies have to train first, in this order."""
 
     jobs: dict[str, tuple[int, int]]
     cells: int
@@ -35,6 +50,7 @@ class Plan:
     memory_mb: int
     disk_bytes: int
     again: tuple[str, ...]
+    bases: tuple[Base, ...] = ()
 
 
 def plan(study: Study, out: Path) -> Plan:
@@ -59,7 +75,39 @@ def plan(study: Study, out: Path) -> Plan:
         memory_mb=_memory_mb(study),
         disk_bytes=_disk_bytes(study, config),
         again=() if study.keep_weights else tuple(staleness.to_train_again(study, out)),
+        bases=tuple(bases(study, out)),
     )
+
+
+def bases(study: Study, out: Path) -> list[Base]:
+    """The bases that the study wants, that no other study has trained yet, or not kept; before
+    each of them those that it wants itself."""
+    found = []
+    for key, source in sources.sources(study, out).items():
+        if not isinstance(source, TrainedSource):
+            continue
+        try:
+            trained.locate(source)
+        except SourceError:
+            name = key.removesuffix(".source")
+            found += [_base(name, source)] if source.folder else _trained_first(name, source)
+    return list(dict.fromkeys(found))
+
+
+def _base(name: str, source: TrainedSource) -> Base:
+    return Base(name, source.folder, None, 0.0, trained.remedy(source))
+
+
+def _trained_first(name: str, source: TrainedSource) -> list[Base]:
+    study, cell = origin(source)
+    out = trained.RESULTS / study.name
+    recipe = study.recipe_of(cell.setting, cell.method)
+    tokens = tokens_of(study.budgets[cell.budget], recipe, _packed(out, cell.setting))
+    config = model_config(study.model_entry())
+    each = study.methods[cell.method].flops_per_token(config, recipe.sequence_length)
+    what = f"{cell.label} of the study {study.name}"
+    one = Base(name, what, tokens, (tokens or 0) * each, trained.remedy(source))
+    return [*bases(study, out), one]
 
 
 def tokens_of(budget: Budget, setting: Setting, packed: tuple[int, int] | None) -> int | None:

@@ -14,7 +14,7 @@ from lora_ledger.compute.device import CPUINFO, NATIVE_FLAGS, cpu_flags
 from lora_ledger.data.tasks import describe
 from lora_ledger.models.architecture import read, total_parameters
 from lora_ledger.study.evaluation import TaskRun
-from lora_ledger.study.file import model_config
+from lora_ledger.study.models import model_config
 from lora_ledger.study.schema import Study
 from lora_ledger.study.sources import corpus_sources
 

@@ -21,7 +21,8 @@ from lora_ledger.data.sources.pins import pinned, pins
 from lora_ledger.records.atomic import new_folder
 from lora_ledger.scheduling.stage import Names, Stage, lean
 from lora_ledger.study import cells, sources
-from lora_ledger.study.file import load, model_config
+from lora_ledger.study.file import load
+from lora_ledger.study.models import model_config
 from lora_ledger.study.schema import Study
 
 from ._main import flag, place

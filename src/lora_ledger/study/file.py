@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lora_ledger.catalogue import CorpusEntry, HubSource, LocalSource, ModelEntry
+from lora_ledger.catalogue import CorpusEntry, HubSource, LocalSource
 from lora_ledger.common import yaml
 from lora_ledger.common.errors import KeyProblem, nearest, require
 from lora_ledger.common.yaml import YamlError
@@ -26,9 +26,10 @@ from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.methods import MethodBase
 from lora_ledger.models.architecture import ArchitectureError
 
-from . import corpus_entries, sources
+from . import corpus_entries, models, sources
 from . import schema as schema
 from .evaluation import LikelihoodTask, TaskRun
+from .models import folder_config, model_config, positions
 from .schema import Study
 
 CONFIG = Path("config")
@@ -77,6 +78,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         _check_mixtures(study)
         _check_resolved(study)
         _check_descent(study)
+        models.check_base(study, study.model)
         _check_methods(study)
         _check_window(study)
     except ValidationError as error:
@@ -290,7 +292,7 @@ def _check_window(study: Study) -> None:
 
     A model whose config.json is not known yet is checked once it is loaded.
     """
-    whole = _window(model_config(study.model_entry()))
+    whole = positions(model_config(study.model_entry()))
     for name, setting in study.settings.items():
         room = _beside(whole, [study.methods[one] for one in setting.methods or study.methods])
         _fits(f"settings.{name}.sequence_length", setting.sequence_length, room)
@@ -299,7 +301,7 @@ def _check_window(study: Study) -> None:
         _fits(f"evaluation.texts.{name}.sequence_length", text.sequence_length, window)
     for name, run in study.evaluation.generate.items():
         own = [
-            _window(_folder_config(Path(other.source.path)))
+            positions(folder_config(Path(other.source.path)))
             for other in study.others.values()
             if isinstance(other.source, LocalSource)
             and (other.tasks is None or name in other.tasks)
@@ -315,12 +317,6 @@ def _check_window(study: Study) -> None:
         _fits(f"evaluation.likelihood.{name}.num_fewshot", shots, window, left=1)
 
 
-def _window(config: Mapping[str, Any]) -> int | None:
-    """The positions that a config.json gives, or None where it does not say."""
-    found = config.get("max_position_embeddings")
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
 def _beside(window: int | None, methods: Iterable[MethodBase]) -> int | None:
     """What is left of a window beside the virtual tokens of methods."""
     taken = max((method.virtual_tokens for method in methods), default=0)
@@ -334,19 +330,3 @@ def _fits(key: str, found: int, window: int | None, left: int = 0) -> None:
             found,
             f"{max(0, window - left)} at most, what the model's max_position_embeddings leave",
         )
-
-
-def model_config(entry: ModelEntry) -> dict[str, Any]:
-    """config.json of a local folder, or what the catalogue says of it."""
-    if entry.format == "folder" and isinstance(entry.source, LocalSource):
-        found = _folder_config(Path(entry.source.path))
-        if not found:
-            raise KeyProblem("source.path", entry.source.path, "a model folder with config.json")
-        return found
-    return dict(entry.config)
-
-
-def _folder_config(folder: Path) -> dict[str, Any]:
-    """config.json of a folder; empty where it has none, as an adapter's."""
-    path = folder.expanduser() / "config.json"
-    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.catalogue import CorpusEntry, HubSource, LocalSource, ModelEntry, Source
+from lora_ledger.catalogue import (
+    CorpusEntry,
+    HubSource,
+    LocalSource,
+    ModelEntry,
+    ModelSource,
+    Source,
+)
 from lora_ledger.data.tasks import describe
 
 from .schema import Study
@@ -42,11 +49,11 @@ def ancestors(study: Study, name: str) -> set[str]:
     return set(entry.derived_from).union(*(ancestors(study, part) for part in entry.mixture))
 
 
-def sources(study: Study, out: Path | None = None) -> dict[str, Source]:
+def sources(study: Study, out: Path | None = None) -> dict[str, ModelSource]:
     """All sources of the study by name; with `out`, those that no record below it was made from."""
-    found: dict[str, Source] = {}
+    found: dict[str, ModelSource] = {}
 
-    def add(place: str, name: str, said: Mapping[str, Any], own: Mapping[str, Source]) -> None:
+    def add(place: str, name: str, said: Mapping[str, Any], own: Mapping[str, ModelSource]) -> None:
         if out is None or not _made(out / place / name / "record.json", said):
             prefix = "others." if place == "other" else ""
             found.update({f"{prefix}{name}.{key}": source for key, source in own.items()})
@@ -87,8 +94,11 @@ def _fits(found: Any, said: Any) -> bool:
 
 
 def local_files(study: Study, *, entry: str = "", other: str = "") -> list[str]:
-    """The files on the user's own disk behind an entry of the catalogue, or of `others`."""
-    own: Iterable[Source]
+    """The files on the user's own disk behind an entry of the catalogue, or of `others`.
+
+    What another study trained is none of them: the entry has its hash, so its age says nothing.
+    """
+    own: Iterable[ModelSource]
     if other:
         own = [study.others[other].source]
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lora_ledger.catalogue import ModelEntry, TrainedSource
 from lora_ledger.study.schema import Study
 
 from .evidence import Evidence
@@ -27,6 +28,7 @@ def header(evidence: Evidence) -> tuple[str, ...]:
             f"stand-in: {entry.title} stands in for the model of the papers; these "
             "numbers are not theirs"
         )
+    notes += _made(study.model, entry)
     seeds = len(study.seeds)
     listed = ", ".join(map(str, study.seeds))
     interval = (
@@ -45,6 +47,16 @@ def header(evidence: Evidence) -> tuple[str, ...]:
         if seeds < 3:
             notes.append("below 3 seeds nothing generalises over training")
     return (*notes, *dropped(evidence))
+
+
+def _made(name: str, entry: ModelEntry) -> list[str]:
+    """Where a base comes from that this project trained."""
+    source = entry.source
+    if not isinstance(source, TrainedSource):
+        return []
+    what = f"{source.cell} of the study {source.study}" if source.study else source.folder
+    pin = f"record {source.id}" if source.id else f"weights {str(source.sha256)[:16]}"
+    return [f"{name}: trained by this project, {what} ({pin})"]
 
 
 def dropped(evidence: Evidence) -> list[str]:

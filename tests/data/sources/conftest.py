@@ -1,4 +1,5 @@
-"""A cache of its own, a server on this machine, and pauses that are noted instead of slept."""
+"""A cache of its own, a server on this machine, pauses that are noted instead of slept,
+and a small training run."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from fake_hub import FakeHub
+from tiny_study import job, packed, study
+
+__all__ = ["home", "hub", "job", "naps", "packed", "study"]
 
 
 @pytest.fixture

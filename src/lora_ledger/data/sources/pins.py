@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lora_ledger.catalogue import Source
+from lora_ledger.catalogue import ModelSource, TrainedSource
 from lora_ledger.records.record import Input, of_bytes
 
-from . import provenance
+from . import provenance, trained
 
 
 def pins(
-    sources: Mapping[str, Source],
+    sources: Mapping[str, ModelSource],
 ) -> tuple[dict[str, Input], dict[str, str], dict[str, Any]]:
     """What pins each source: a hash, a seed, or for a hub the commit and the hash of each file.
 
@@ -49,6 +49,10 @@ def pins(
                 "commit; the record has the hash of each file"
             )
     found_pins = {name: of_bytes(digest) for name, digest in digests.items()}
+    for name, source in sources.items():
+        if isinstance(source, TrainedSource):
+            # What asked for a base is followed beyond it, to the study that trained it.
+            found_pins[name] = trained.record_of(source).input
     return found_pins, commits, {"resolved": not moving} if commits else {}
 
 
