@@ -268,6 +268,7 @@ def test_the_architecture_names_the_folders_that_exist() -> None:
 
 
 ACROSS = {
+    "claims/test_arithmetic.py",
     "compute/test_same_arithmetic.py",
     "data/corpora/test_benchmarks.py",
     "data/corpora/test_benchmarks_choices.py",
