@@ -36,7 +36,7 @@ KINDS = {
     "exits and control exceptions": "atexit control_exceptions excepthook os_exit os_exit_at_load "
     "sys_exit sys_exit_at_load",
     "forged and broken messages, threads": "closed_channel forged_in_a_thread forged_messages "
-    "forged_objects "
+    "forged_objects forged_references "
     "malformed_messages oversized_frame silent_channel thread_outlives",
     "reads of files, of the answers and of other processes": "read_parent_memory read_proc "
     "read_solutions read_solutions_by_link read_solutions_raw",

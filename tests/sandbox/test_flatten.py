@@ -1,7 +1,8 @@
 """What arrives of a program's values: what equals plain data, and of objects what may be asked.
 
-A file in `right/` is a program that is right in Python and of a kind that was refused once: its
-function `f`, then the tests, which begin at `check`.
+A file in `right/` is a program that is right in Python and of a kind that was refused once, one in
+`wrong/` is wrong in Python and of a kind that passed once or that gave no verdict: its function
+`f`, then the tests, which begin at `check`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import collections
 import decimal
 import itertools
 import re
+import sys
 import types
 from collections import abc
 from collections.abc import Callable, Iterator
@@ -24,27 +26,54 @@ from lora_ledger.sandbox.client import Problem, Sandbox
 
 from .test_wire import there_and_back
 
-PROGRAMS = {
-    path.stem: path.read_text("utf-8")
-    for path in sorted(Path(__file__).with_name("right").glob("*.txt"))
-}
+RIGHT, WRONG = (
+    {
+        path.stem: path.read_text("utf-8")
+        for path in sorted(Path(__file__).with_name(kind).glob("*.txt"))
+    }
+    for kind in ("right", "wrong")
+)
 
 
-def test_right_programs_are_right_in_python() -> None:
-    for name, text in PROGRAMS.items():
-        space: dict[str, Any] = {"__name__": name}
-        exec(text, space)
-        space["check"](space["f"])
+def in_python(name: str, text: str) -> None:
+    """Run a program with its tests, as a module that can be found."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    try:
+        # This file has a `from __future__` that the program must not inherit.
+        exec(compile(text, name, "exec", dont_inherit=True), vars(module))
+        module.check(module.f)
+    finally:
+        del sys.modules[name]
 
 
-def test_right_programs_pass(sandbox: Sandbox) -> None:
+def reasons(sandbox: Sandbox, programs: dict[str, str]) -> dict[str, str]:
     problems = []
-    for text in PROGRAMS.values():
+    for text in programs.values():
         program, mark, tests = text.partition("def check(candidate):\n")
         problems.append(Problem("", program, mark + tests, "f", context=""))
-    found = dict(zip(PROGRAMS, sandbox.judge_all(problems), strict=True))
-    assert {name: v for name, v in found.items() if not v.passed} == {}
-    assert len(found) >= 30
+    return {
+        name: verdict.reason
+        for name, verdict in zip(programs, sandbox.judge_all(problems), strict=True)
+    }
+
+
+def test_right_programs_are_right_in_python_and_pass(sandbox: Sandbox) -> None:
+    for name, text in RIGHT.items():
+        in_python(f"right_{name}", text)
+    found = reasons(sandbox, RIGHT)
+    assert {name: reason for name, reason in found.items() if reason != "passed"} == {}
+    assert len(found) >= 38
+
+
+def test_wrong_programs_are_wrong_in_python_and_do_not_pass(sandbox: Sandbox) -> None:
+    """Nor does any end the judge."""
+    for name, text in WRONG.items():
+        with pytest.raises((AssertionError, AttributeError)):
+            in_python(f"wrong_{name}", text)
+    found = reasons(sandbox, WRONG)
+    assert set(found.values()) <= {"wrong", "non_literal"}, found
+    assert len(found) >= 10
 
 
 class Match:
@@ -146,8 +175,9 @@ def test_an_object_without_equality_of_its_own_equals_nothing_else() -> None:
     assert found[1] not in (1, "a", None)
     assert found[1] == found[1]
     assert len(there_and_back({Plain(), Plain()})) == 2
+    assert found[1] != found[2]
     with pytest.raises(opaque.NotPlain):
-        assert found[1] == found[2]
+        assert found[1] == there_and_back(Plain())
     with pytest.raises(opaque.NotPlain):
         assert found[1] == there_and_back(Match(True))
 
@@ -190,10 +220,20 @@ def test_objects_that_name_each_other_are_not_walked_without_end() -> None:
     assert list(found[1]) == [(1, 2), (3, 4)]
     # Each path through these is another one, 12 factorial in all.
     Node.others = [Node() for _ in range(12)]
-    found = there_and_back(Node())
-    assert found
+    found = there_and_back([Node(), Node()])
+    assert list(found[0]) == list(found[1])
+    assert len(set(found[0])) == 12
+
+    class Maker:
+        def __iter__(self) -> Iterator[Any]:
+            return iter([Maker(), Maker()])
+
+    # Every one of these makes two more; the second is counted as if the first had held nothing.
+    found = there_and_back([Maker(), one := Node(), one])
+    assert found[1] is found[2]
+    assert found[0]
     with pytest.raises(TypeError, match="not iterable"):
-        iter(found)
+        iter(found[0])
 
 
 def test_an_object_that_tests_pass_on_is_refused() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lora_ledger.sandbox import flatten, wire
+from lora_ledger.sandbox import caps, flatten, wire
 
 
 def there_and_back(value: object) -> Any:
@@ -82,7 +82,12 @@ def test_subclasses_come_back_as_what_they_are_made_of() -> None:
     ]
     back = there_and_back(given)
     assert back == [[1, 2], "a", 0.0, 3, (1, 2), {"a": 2, "b": 1}, {"a": 1}, {}]
-    assert [type(x) for x in back] == [list, str, float, int, tuple, dict, dict, dict]
+    assert [type(x) for x in back] == [
+        list, str, float, int, tuple,
+        collections.Counter, collections.OrderedDict, collections.defaultdict,
+    ]  # fmt: skip
+    assert back[7].default_factory is int
+    assert type(there_and_back(collections.defaultdict(lambda: 1))) is dict
     assert math.copysign(1, back[2]) == -1
 
 
@@ -101,7 +106,7 @@ def test_numpy_scalars_are_numbers_and_arrays_are_not() -> None:
     back = there_and_back([np.int64(3), np.float64(0.5), np.float32(0.5), np.bool_(True)])
     assert back == [3, 0.5, 0.5, True]
     assert [type(x) for x in back] == [int, float, float, bool]
-    with pytest.raises(flatten.Unsendable, match="ndarray"):
+    with pytest.raises(caps.Unsendable, match="ndarray"):
         flatten.encode(np.zeros(2))
 
 
@@ -124,25 +129,25 @@ def cycle() -> list[Any]:
         (iter(int, 1), "items or more"),
         (range(10**9), "range"),
         (range(0, 2**2000, 2**1990), "bits"),
-        ([1 << 4 * flatten.MAX_DIGITS_INSIDE + 1], "bits"),
+        ([1 << 4 * caps.MAX_DIGITS_INSIDE + 1], "bits"),
         (fractions.Fraction(1, 3**3000), "fraction"),
         (decimal.Decimal("0." + "3" * 20_000), "decimal"),
         (decimal.Decimal("1e20000"), "decimal"),
-        (nested(flatten.MAX_DEPTH + 2), "deeper"),
+        (nested(caps.MAX_DEPTH + 2), "deeper"),
         (cycle(), "deeper"),
-        ([[0]] * flatten.MAX_TOKENS, "parts"),
+        ([[0]] * caps.MAX_TOKENS, "parts"),
         ("x" * wire.MAX_BYTES, "bytes"),
-        (1 << 4 * flatten.MAX_DIGITS + 1, "bits"),
+        (1 << 4 * caps.MAX_DIGITS + 1, "bits"),
     ],
     ids=range(12),
 )
 def test_what_is_no_plain_data_or_too_much_is_named(value: object, words: str) -> None:
-    with pytest.raises(flatten.Unsendable, match=words):
+    with pytest.raises(caps.Unsendable, match=words):
         wire.frame("value", 1, flatten.encode(value))
 
 
 def test_the_deepest_value_allowed_passes() -> None:
-    assert there_and_back(nested(flatten.MAX_DEPTH - 1)) == nested(flatten.MAX_DEPTH - 1)
+    assert there_and_back(nested(caps.MAX_DEPTH - 1)) == nested(caps.MAX_DEPTH - 1)
 
 
 BAD_BODIES = [
@@ -163,7 +168,7 @@ def test_frames_that_are_none(body: bytes) -> None:
 BAD_TOKENS: list[list[Any]] = [
     [], [1, 2], ["l"], ["l", 2, 1], ["l", -1], ["l", "1"], ["l", True, 1], ["l", 10**9],
     ["?"], [""],
-    ["s"], ["s", 1], ["i", "xyz"], ["i", 5], ["i", "f" * (flatten.MAX_DIGITS + 2)],
+    ["s"], ["s", 1], ["i", "xyz"], ["i", 5], ["i", "f" * (caps.MAX_DIGITS + 2)],
     ["f", "x"], ["f", 1],
     ["b", "0"], ["e", 1, "l", 0], ["d", 1, "l", 0, 1], ["d", 1, 1], ["r", 1, 2],
     ["r", 1, 2, 0], ["r", 0, 10**15, 1],
@@ -213,7 +218,7 @@ def test_a_frame_is_what_the_docstring_says() -> None:
         ["O", "x", True, None, "", 1], ["o", "x", True, -1, ""], ["o", "x", True, None, 1],
         ["o", "x", True, None], ["u", "zz"], ["u", "ff"], ["w", "l", 0], ["w", 1], ["S", 1, 2],
         ["D", "9" * 20_000], ["D", "1e20000"], ["D", "nan" + "9" * 20_000],
-        ["l", 1, "i", "f" * (flatten.MAX_DIGITS_INSIDE + 2)],
+        ["l", 1, "i", "f" * (caps.MAX_DIGITS_INSIDE + 2)],
         ["r", 0, "i", "f" * 400, "i", "f" * 300],
     ],
 )  # fmt: skip

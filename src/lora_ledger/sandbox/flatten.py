@@ -11,7 +11,6 @@ functions return. Standard library only.
 from __future__ import annotations
 
 import array
-import builtins
 import collections
 import contextlib
 import decimal
@@ -23,31 +22,29 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from .opaque import CALLABLE, KEYS, OWN_CONTAINS, OWN_EQUALITY, NotPlain, Opaque
+from .caps import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_DIGITS_INSIDE,
+    MAX_DIGITS_RANGE,
+    MAX_FRACTION,
+    MAX_TOKENS,
+    Unsendable,
+    too_much,
+    type_name,
+)
+from .opaque import CALLABLE, KEYS, OWN_CONTAINS, OWN_EQUALITY, NotPlain, Opaque, name_of
 
-MAX_TOKENS = 400_000
-MAX_DEPTH = 200
-# Hexadecimal digits of an integer: more would let one operation of a test take hours.
-MAX_DIGITS = 2**18
-# The same inside containers, where one operation meets many of them, and of a range's parts, whose
-# items are made by the thousand.
-MAX_DIGITS_INSIDE = 2**14
-MAX_DIGITS_RANGE = 2**8
-# Hexadecimal digits of a fraction's parts: each operation looks for a common divisor.
-MAX_FRACTION = 2**10
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
-class Unsendable(ValueError):
-    """A value that is no plain data, or more of it than the wire takes."""
-
-
 class _Tokens(list[Any]):
-    """Tokens, and the ids of the objects whose items are being written."""
+    """Tokens, and the objects among them: by id the number, and the object, which keeps its id."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.path: set[int] = set()
+        self.known: dict[int, tuple[int, Any]] = {}
+        self.inside = False
 
 
 def encode(value: object) -> list[Any]:
@@ -71,6 +68,25 @@ def _dict(value: Any, out: _Tokens, depth: int) -> None:
     for key, item in dict.items(value):
         _flatten(key, out, depth)
         _flatten(item, out, depth)
+
+
+def _ordered(value: Any, out: _Tokens, depth: int) -> None:
+    # A dict's own order stays as it was after `move_to_end`.
+    out.append("x")
+    _dict(dict(collections.OrderedDict.items(value)), out, depth)
+
+
+def _counter(value: Any, out: _Tokens, depth: int) -> None:
+    out.append("C")
+    _dict(value, out, depth)
+
+
+def _default(value: Any, out: _Tokens, depth: int) -> None:
+    factory = value.default_factory
+    if factory is None or type_name(factory):
+        out.append("F")
+        _flatten(factory, out, depth)
+    _dict(value, out, depth)
 
 
 def _view(tag: str) -> Callable[[Any, _Tokens, int], None]:
@@ -139,10 +155,15 @@ def _drawn(value: Any) -> list[Any]:
 def _opaque(value: Any, out: _Tokens, depth: int) -> None:
     """Truth and items by Python's own protocol, as the program has them.
 
-    An object whose items do not end, or that fails over them, has none; nor has one among its own
-    items, as a flag of `enum` is. Where items hold too much it is the outermost object that has
-    none: else nodes that name each other would be walked for hours.
+    An object whose items do not end, or that fails over them, has none. Where items hold too much
+    it is the outermost object that has none: else objects that make others would be walked for
+    hours. One that stands there already is told by its number.
     """
+    if id(value) in out.known:
+        out += ("R", out.known[id(value)][0])
+        return
+    out.known[id(value)] = len(out.known), value
+    count = len(out.known)
     kind = type(value)
     name = kind.__name__[:80]
     truth = length = None
@@ -160,14 +181,14 @@ def _opaque(value: Any, out: _Tokens, depth: int) -> None:
     said = (name, truth, length, traits)
     drawn = None
     # Python goes through what has `__getitem__` alone by its index.
-    if id(value) not in out.path and (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+    if hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
         with contextlib.suppress(Exception):
             drawn = _drawn(value)
     if drawn is None:
         out += ("o", *said)
         return
-    place, outermost = len(out), not out.path
-    out.path.add(id(value))
+    place, outermost = len(out), not out.inside
+    out.inside = True
     try:
         out += ("O", *said)
         _flatten(drawn, out, depth)
@@ -175,12 +196,14 @@ def _opaque(value: Any, out: _Tokens, depth: int) -> None:
         if not outermost:
             raise
         out[place:] = ("o", *said)
+        while len(out.known) > count:
+            out.known.popitem()
     finally:
-        out.path.remove(id(value))
+        out.inside = not outermost
 
 
 def _ours(value: Any, out: _Tokens, depth: int) -> None:
-    raise NotPlain(f"the tests pass on a value of type {value._name}")
+    raise NotPlain(f"the tests pass on a value of type {name_of(value)}")
 
 
 def _iterator(value: Any, out: _Tokens, depth: int) -> None:
@@ -225,14 +248,6 @@ def _decimal(value: Any, out: _Tokens, depth: int) -> None:
     out += ("D", text)
 
 
-def too_much(text: str) -> bool:
-    """Whether a decimal has more digits, or a larger exponent, than the tests should meet."""
-    if len(text) > MAX_DIGITS_INSIDE:
-        return True
-    number = decimal.Decimal(text)
-    return number.is_finite() and abs(number.adjusted()) > MAX_DIGITS_INSIDE
-
-
 def _range(value: Any, out: _Tokens, depth: int) -> None:
     parts = value.start, value.stop, value.step
     for part in parts:
@@ -246,22 +261,12 @@ def _range(value: Any, out: _Tokens, depth: int) -> None:
 
 
 def _class(value: Any, out: _Tokens, depth: int) -> None:
-    for name, kind in TYPES.items():
-        if kind is value:
-            out += ("T", name)
-            return
-    _opaque(value, out, depth)
+    if name := type_name(value):
+        out += ("T", name)
+    else:
+        _opaque(value, out, depth)
 
 
-# MBPP passes `int` as an argument; programs tell the type of what they are given.
-TYPES: dict[str, type] = {
-    name: kind
-    for name, kind in vars(builtins).items()
-    if isinstance(kind, type) and not name.startswith("_")
-} | {
-    kind.__name__: kind
-    for kind in (type(None), collections.deque, decimal.Decimal, fractions.Fraction)
-}
 _Writer = Callable[[Any, _Tokens, int], None]
 _WRITERS: dict[type, _Writer] = {
     type(None): lambda value, out, depth: out.append(None),
@@ -278,12 +283,16 @@ _WRITERS: dict[type, _Writer] = {
     frozenset: _sequence("z", frozenset),
     collections.deque: _sequence("q", collections.deque),
     dict: _dict,
+    collections.OrderedDict: _ordered,
+    collections.Counter: _counter,
+    collections.defaultdict: _default,
     type({}.keys()): _view("k"),
     type({}.values()): _view("v"),
     type({}.items()): _view("m"),
     range: _range,
     type(...): lambda value, out, depth: out.append("."),
     type: _class,
+    type(NotImplemented): _class,
     fractions.Fraction: _fraction,
     decimal.Decimal: _decimal,
     array.array: _array,

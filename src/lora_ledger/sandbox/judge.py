@@ -17,13 +17,15 @@ import secrets
 import signal
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
 from types import CodeType
 from typing import Any
 
 from . import mbpp, wire
+from .caps import TOLD, Unsendable
 from .confine import Limits
-from .flatten import Unsendable, encode
+from .flatten import encode
 from .forkserver import LOST, ForkServer, Gone, Worker
 from .opaque import NotPlain
 from .patience import Short
@@ -47,6 +49,7 @@ class Session:
         self.calls = 0
         self.stopped: Stop | None = None
         self.raised: BaseException | None = None
+        self.told = ""
         self.short: Short | None = None
 
     def stop(self, reason: str, detail: str = "") -> Stop:
@@ -89,12 +92,17 @@ class Session:
             return value
         if answer == "unsendable" and type(value) is str:
             raise self.stop("non_literal", value)
-        if answer == "raised" and type(value) is tuple and len(value) == 3:
+        if answer == "raised" and type(value) is tuple and len(value) == 4:
             return self._raise(*value)
         raise self.stop("protocol", "an answer of no known kind")
 
-    def _raise(self, name: object, text: object, refused: object) -> Any:
-        if type(name) is not str or type(text) is not str:
+    def _raise(self, name: object, text: object, refused: object, given: object) -> Any:
+        if (
+            type(name) is not str
+            or type(text) is not str
+            or type(given) is not tuple
+            or not all(type(one) in TOLD for one in given)
+        ):
             raise self.stop("protocol", "a malformed exception")
         if refused is True:
             raise self.stop("refused", text)
@@ -106,11 +114,13 @@ class Session:
             # SystemExit and the like end a program; the quiet two would end `all(map(f, cases))`
             # in the tests, early and well.
             raise self.stop("exception", text)
-        try:
-            self.raised = kind(text)
-        except TypeError:
-            # UnicodeDecodeError and its kin want five arguments.
-            self.raised = ValueError(text)
+        self.told = text
+        self.raised = Exception(text)
+        for base in kind.__mro__:
+            # Some want arguments of a kind that did not come: then the next more general one.
+            with suppress(Exception):
+                self.raised = base(*given)
+                break
         raise self.raised
 
     def call(self, name: str, *positional: Any, **named: Any) -> Any:
@@ -200,7 +210,7 @@ def _settle(problem: dict[str, Any], session: Session) -> Stop:
     # Not the workers' seed, and none that a program can name: it would foretell the tests' inputs.
     told = "\0".join(problem[key] for key in ("tests", "prompt", "completion"))
     random.seed(told.encode("utf-8", "surrogatepass"))
-    loaded = False
+    loaded, asked = False, NotPlain.count
     try:
         _timer(session.worker.limits.tests_seconds)
         try:
@@ -221,11 +231,15 @@ def _settle(problem: dict[str, Any], session: Session) -> Stop:
         if session.stopped:
             return session.stopped
         if not loaded or error is session.raised:
-            return Stop("exception", _text(error))
+            return Stop("exception", session.told or _text(error))
+        if NotPlain.count > asked:
+            return Stop("non_literal", "an object, of which the tests ask more than came")
         # The functions returned; the tests did not accept, or could not use, what they returned.
         return Stop("wrong", _text(error))
     if session.stopped:
         return session.stopped
+    if NotPlain.count > asked:
+        return Stop("non_literal", "an object, of which the tests ask more than came")
     if not session.calls:
         return Stop("protocol", "the tests called no generated function")
     return Stop("passed")
@@ -235,7 +249,7 @@ def _text(error: BaseException) -> str:
     """What an exception says; it may hold a returned value that cannot be written down."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:
+    except (Exception, NotPlain):
         return type(error).__name__
 
 

@@ -3,81 +3,114 @@
 In: those, as the worker says that the program has them. Out: an object of which the rest can be
 asked only so far as the answer is not the program's own word. Whether it equals what the tests
 expect is never that word: where its class has no `__eq__` of its own it equals nothing but itself,
-as Python has it (nan does no more), and where it has one the question ends the tests. Standard
-library only.
+as Python has it (nan does no more), and where it has one the question ends the tests. Which of one
+answer are the same object arrives; of two answers it does not, and that question ends them too.
+Standard library only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 OWN_EQUALITY, OWN_CONTAINS, CALLABLE, KEYS = "=", "n", "c", "k"
 TRAITS = OWN_EQUALITY + OWN_CONTAINS + CALLABLE + KEYS
 
 
 class NotPlain(BaseException):
-    """Tests want more of an object than is known; no `except` of theirs goes on."""
+    """Tests want more of an object than is known; also where a bare `except` of theirs goes on."""
+
+    # How often in this process, for the judge to see.
+    count: ClassVar[int] = 0
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*words)
+        NotPlain.count += 1
+
+
+# Its own attributes, which tests do not get: they would be taken for the program's.
+_of = object.__getattribute__
 
 
 class Opaque:
     """What all of them have; `make` adds what this one's class has in the program too."""
 
-    __slots__ = ("_items", "_length", "_name", "_traits", "_truth")
+    __slots__ = ("_answer", "_items", "_length", "_name", "_traits", "_truth")
 
+    _name: str
+    _truth: bool | None
+    _length: int | None
     _traits: str
-
-    def __init__(
-        self, name: str, truth: bool | None, length: int | None, items: list[Any] | None
-    ) -> None:
-        self._name, self._truth, self._length, self._items = name, truth, length, items
+    _answer: object
+    _items: Sequence[Any]
 
     def __bool__(self) -> bool:
-        if self._truth is None:
-            raise NotPlain(f"a value of type {self._name}, which is neither true nor false")
-        return self._truth
+        truth: bool | None = _of(self, "_truth")
+        if truth is None:
+            raise NotPlain(f"a value of type {name_of(self)}, which is neither true nor false")
+        return truth
 
     def __eq__(self, other: object) -> bool:
-        if self is not other and isinstance(other, Opaque):
-            # Two that came one after the other may be the same in the program.
-            raise NotPlain(f"a value of type {self._name}")
+        # Two that came one after the other may be the same in the program.
+        if isinstance(other, Opaque) and _of(self, "_answer") is not _of(other, "_answer"):
+            raise NotPlain(f"a value of type {name_of(self)}")
         return NotImplemented
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        # The same of all, so that sets and dicts of two ask whether they are equal.
+        return 1
 
-    def __getattr__(self, name: str) -> Any:
-        # `dict` asks for this one, to tell mappings from pairs.
-        if name == "keys" and KEYS not in self._traits:
+    def __getattribute__(self, name: str) -> Any:
+        # `isinstance` asks for the one, `dict` for the other, to tell mappings from pairs.
+        if name == "__class__":
+            return type(self)
+        if name == "keys" and KEYS not in _of(self, "_traits"):
             raise AttributeError(name)
-        raise NotPlain(f"a value of type {self._name}")
+        raise NotPlain(f"a value of type {name_of(self)}")
+
+
+def name_of(value: Opaque) -> str:
+    """The name of its class in the program."""
+    name: str = _of(value, "_name")
+    return name
 
 
 def make(
-    name: str, truth: bool | None, length: int | None, items: list[Any] | None, traits: str
+    name: str,
+    truth: bool | None,
+    length: int | None,
+    traits: str,
+    answer: object,
+    iterable: bool,
 ) -> Opaque:
-    """One of these; `traits` are letters of TRAITS."""
-    found = _kind(length is not None, items is not None, frozenset(traits))(
-        name, truth, length, items
-    )
-    found._traits = traits
+    """One of these; `traits` are letters of TRAITS, `answer` what all of one answer share."""
+    found = _kind(name, length is not None, iterable, frozenset(traits))()
+    found._name, found._truth, found._length, found._traits = name, truth, length, traits
+    found._answer, found._items = answer, ()
     return found
 
 
+def fill(value: Opaque, items: list[Any]) -> None:
+    """Give it its items, which may name it."""
+    value._items = items
+
+
 def _not_plain(self: Opaque, *others: Any, **named: Any) -> Any:
-    raise NotPlain(f"a value of type {self._name}")
+    raise NotPlain(f"a value of type {name_of(self)}")
 
 
 def _iterate(self: Opaque) -> Iterator[Any]:
-    return iter(self._items or ())
+    return iter(_of(self, "_items"))
 
 
 def _len(self: Opaque) -> int:
-    return self._length or 0
+    length: int = _of(self, "_length")
+    return length
 
 
 @lru_cache(maxsize=128)
-def _kind(sized: bool, iterable: bool, traits: frozenset[str]) -> type[Opaque]:
+def _kind(name: str, sized: bool, iterable: bool, traits: frozenset[str]) -> type[Opaque]:
     """A class without what the program's lacks: `isinstance` and `callable` look at that."""
     # None has Python say "not iterable", and not try `__getitem__`.
     members: dict[str, Any] = {"__slots__": (), "__iter__": _iterate if iterable else None}
@@ -89,13 +122,13 @@ def _kind(sized: bool, iterable: bool, traits: frozenset[str]) -> type[Opaque]:
         members["__contains__"] = _not_plain
     if OWN_EQUALITY in traits:
         members |= dict.fromkeys(("__eq__", "__ne__", "__hash__"), _not_plain)
-    return type("Opaque", (Opaque,), members)
+    return type(name if name.isidentifier() else "Opaque", (Opaque,), members)
 
 
 _ASKED = """
     lt le gt ge getitem setitem delitem
     int float complex index round trunc floor ceil abs neg pos invert bytes fspath enter exit format
-    str add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor
+    repr str add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor
     radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor
     iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor
 """

@@ -6,13 +6,15 @@ and the tokens of a value in prefix order, as `flatten` makes them. Ints, string
 booleans and null stand for themselves; a tag says what follows:
 
     s text | u hex | i hex | f hex | c hex hex | b hex | y hex | . (Ellipsis) | Q num den | D text
-    T name (a built-in type itself)
+    T name (a built-in type itself, or NotImplemented)
     l n … | t n … | e n … | z n … | q n … | d n key value … | g n … | k d… | v d… | m d…
+    x d… | C d… | F factory d…
     r start stop step | S start stop step | A code l… | w b… or y… or A…
-    o name truth len traits | O name truth len traits l…
+    o name truth len traits | O name truth len traits l… | R number
 
 (text with halves of surrogate pairs; list, tuple, set, frozenset, deque, dict, iterator, views of a
-dict, range, slice, array, memoryview, any other object without and with items). Size, number of
+dict, OrderedDict, Counter, defaultdict, range, slice, array, memoryview, any other object without
+and with items, the object with that number, counted from 0 through the answer). Size, number of
 tokens, depth and numbers are capped, the first three before anything is parsed, and no part of a
 frame is ever evaluated. It knows nothing of processes. Standard library only, since the worker
 imports it too.
@@ -29,7 +31,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .flatten import (
+from .caps import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_DIGITS_INSIDE,
@@ -40,7 +42,7 @@ from .flatten import (
     Unsendable,
     too_much,
 )
-from .opaque import TRAITS, Opaque, make
+from .opaque import TRAITS, Opaque, fill, make
 
 MAX_BYTES = 4 * 2**20
 # One list of scalars, strings skipped whole: possessive, so the time is linear in the length.
@@ -94,7 +96,7 @@ def decode(tokens: list[Any]) -> Any:
     """The value that the tokens say, of built-in types only. Raises WireError."""
     reader = iter(tokens)
     try:
-        value = _read(reader, 0)
+        value = _read(reader, 0, [])
     except (StopIteration, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise WireError(f"tokens that make no value ({str(error)[:80]})") from None
     for _ in reader:
@@ -131,15 +133,15 @@ def _integer(token: object, reader: Iterator[Any], digits: int = MAX_DIGITS) -> 
     return token
 
 
-def _pairs(reader: Iterator[Any], depth: int) -> dict[Any, Any]:
+def _pairs(reader: Iterator[Any], depth: int, known: list[Opaque]) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for _ in _count(next(reader)):
-        key = _read(reader, depth)
-        found[key] = _read(reader, depth)
+        key = _read(reader, depth, known)
+        found[key] = _read(reader, depth, known)
     return found
 
 
-def _read(reader: Iterator[Any], depth: int) -> Any:
+def _read(reader: Iterator[Any], depth: int, known: list[Opaque]) -> Any:
     token = next(reader)
     kind = type(token)
     if kind is int or kind is bool or token is None:
@@ -154,15 +156,19 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
     if token == "u":
         return bytes.fromhex(_hex(next(reader))).decode("utf-8", "surrogatepass")
     if token in ("l", "t", "e", "z", "q", "g"):
-        items = [_read(reader, depth) for _ in _count(next(reader))]
+        items = [_read(reader, depth, known) for _ in _count(next(reader))]
         return _MAKERS[token](items)
     if token == "d":
-        return _pairs(reader, depth)
+        return _pairs(reader, depth, known)
     if token in ("k", "v", "m"):
         if next(reader) != "d":
             raise WireError("a view of no dict")
-        found = _pairs(reader, depth)
+        found = _pairs(reader, depth, known)
         return {"k": found.keys, "v": found.values, "m": found.items}[token]()
+    if token in ("x", "C", "F"):
+        return _mapping(token, reader, depth, known)
+    if token == "R":
+        return known[next(reader)]
     if token == "i":
         return _integer(token, reader, MAX_DIGITS if depth == 1 else MAX_DIGITS_INSIDE)
     if token == "f":
@@ -190,21 +196,36 @@ def _read(reader: Iterator[Any], depth: int) -> Any:
     if token == ".":
         return ...
     if token == "A":
-        code, items = _said(next(reader)), _read(reader, depth)
+        code, items = _said(next(reader)), _read(reader, depth, known)
         return array.array(code, items if type(items) is list else [])
     if token == "w":
-        held = _read(reader, depth)
+        held = _read(reader, depth, known)
         if type(held) not in (bytes, bytearray, array.array):
             raise WireError("a view of no memory")
         return memoryview(held)
     if token == "S":
-        return slice(*[_read(reader, depth) for _ in range(3)])
+        return slice(*[_read(reader, depth, known) for _ in range(3)])
     if token in ("o", "O"):
-        return _object(token, reader, depth)
+        return _object(token, reader, depth, known)
     raise WireError("an unknown tag")
 
 
-def _object(token: str, reader: Iterator[Any], depth: int) -> Opaque:
+def _mapping(token: str, reader: Iterator[Any], depth: int, known: list[Opaque]) -> Any:
+    factory = _read(reader, depth, known) if token == "F" else None
+    if not (factory is None or isinstance(factory, type)) or next(reader) != "d":
+        raise WireError("a mapping of no dict")
+    pairs = _pairs(reader, depth, known)
+    if token == "x":
+        return collections.OrderedDict(pairs)
+    found: dict[Any, Any] = (
+        collections.Counter() if token == "C" else collections.defaultdict(factory)
+    )
+    # As `Counter.update` would add.
+    dict.update(found, pairs)
+    return found
+
+
+def _object(token: str, reader: Iterator[Any], depth: int, known: list[Opaque]) -> Opaque:
     name, truth, length, traits = [next(reader) for _ in range(4)]
     if (
         type(name) is not str
@@ -214,10 +235,14 @@ def _object(token: str, reader: Iterator[Any], depth: int) -> Opaque:
         or not set(traits) <= set(TRAITS)
     ):
         raise WireError("an object without its truth, its length or its traits")
-    items = _read(reader, depth) if token == "O" else None
-    if token == "O" and type(items) is not list:
-        raise WireError("an object without its items")
-    return make(name, truth, length, items, traits)
+    made = make(name, truth, length, traits, known, token == "O")
+    known.append(made)
+    if token == "O":
+        items = _read(reader, depth, known)
+        if type(items) is not list:
+            raise WireError("an object without its items")
+        fill(made, items)
+    return made
 
 
 def _set(items: list[Any]) -> set[Any]:

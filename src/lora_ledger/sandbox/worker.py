@@ -33,12 +33,13 @@ import struct
 import sys
 import time
 from collections import deque
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from . import confine, stand_ins, wire
+from .caps import TOLD, Unsendable
 from .confine import CONTROL
-from .flatten import Unsendable, encode
+from .flatten import encode
 from .patience import is_short
 
 # What generated functions import most: loaded once, before the fork.
@@ -53,6 +54,11 @@ USAGE = struct.Struct("!iddq")
 TIME = struct.Struct("d")
 # Seconds until a fork is tried again.
 AGAIN = 0.02
+# Characters of what an exception says.
+MOST_TOLD = 10_000
+ARGUMENTS: Any = vars(BaseException)["args"]
+# Of a name, so that classes are found by it; not `__main__`, as in the published HumanEval runner.
+PROGRAM = ModuleType("completion")
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -118,7 +124,7 @@ def _as_fresh() -> None:
     """Leave what a program finds as an interpreter has it that was started for the program alone.
 
     -S keeps `exit` and its kin out; submodules that are loaded for this package's own use would be
-    attributes of packages that the program did not import them from; `-c` left names in `__main__`.
+    attributes of packages that the program did not import them from; `__main__` is the program.
     """
     _sitebuiltins: Any = importlib.import_module("_sitebuiltins")
     folder = os.__file__.rpartition(os.sep)[0]
@@ -139,8 +145,7 @@ def _as_fresh() -> None:
         "dataclasses", "importlib.machinery", "inspect", "pathlib", "urllib.parse", "urllib"
     ):  # fmt: skip
         sys.modules.pop(name, None)
-    for name in ("m", "sys"):
-        vars(sys.modules["__main__"]).pop(name, None)
+    sys.modules["__main__"] = sys.modules[PROGRAM.__name__] = PROGRAM
 
 
 def _compiled(source: str, mode: str) -> CodeType:
@@ -232,12 +237,11 @@ def _end(
 
 def serve(source: int, sink: int) -> None:
     """Load the program, then answer calls until the judge has no more."""
-    namespace: dict[str, Any] = {}
+    namespace = vars(PROGRAM)
     while True:
         kind, nonce, tokens = wire.unframe_trusted(_take(source))
         given = wire.decode(tokens)
         try:
-            # As in the published HumanEval runner, `__name__` is not "__main__".
             if kind == "load":
                 exec(_compiled(given, "exec"), namespace)
                 value = None
@@ -258,23 +262,38 @@ def serve(source: int, sink: int) -> None:
         _give(sink, answer)
 
 
-def _described(error: BaseException) -> tuple[str, str, bool]:
-    """Nearest built-in type, a short text, and whether the confinement is what refused."""
+def _described(error: BaseException) -> tuple[str, str, bool, tuple[Any, ...]]:
+    """Nearest built-in type, a short text, whether the confinement is what refused, and what that
+    type is to be given to say the same."""
     # By identity: a class of the program, too, says that its module is `builtins`.
     names = [t.__name__ for t in type.mro(type(error)) if t in BUILT_IN]
     try:
         text = f"{type(error).__name__}: {error}"[:200]
     except BaseException:
         text = type(error).__name__
+    given = _given(error, vars(builtins)[names[0]])
     seen: Any = error
     for _ in range(4):
         if isinstance(seen, OSError) and seen.errno in REFUSALS:
-            return names[0], text, True
+            return names[0], text, True, ()
         if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
-            return "MemoryError", text, False
+            return "MemoryError", text, False, ()
         # urllib wraps the refusal as `reason`; others chain it.
         seen = getattr(seen, "reason", None) or getattr(seen, "__context__", None)
-    return names[0], text, False
+    return names[0], text, False, given
+
+
+def _given(error: Any, nearest: Any) -> tuple[Any, ...]:
+    try:
+        if type(error).__str__ is nearest.__str__:
+            given: tuple[Any, ...] = ARGUMENTS.__get__(error)
+            if isinstance(error, OSError) and len(given) == 2 and type(error.filename) is str:
+                given += (error.filename,)
+            if all(type(one) in TOLD for one in given) and len(repr(given)) < MOST_TOLD:
+                return given
+        return (str.__str__(str(error))[:MOST_TOLD],)
+    except BaseException:
+        return ()
 
 
 def _take(source: int) -> bytes:
