@@ -131,6 +131,7 @@ def test_unknown_module_is_named(package: Path) -> None:
 # Found by a name in a study: a corpus's reader, a kind of method, a regime, what fetches a model.
 BY_NAME = ("data.corpora.readers.", "methods.", "models.", "training.regimes.")
 DECIDE_NO_NUMBER = {
+    "claims.catalogue": "what papers claim; no stage reads it yet",
     "claims.published": "what papers print; no stage reads it yet",
     "stages._main": "the command line",
     "stages._weights": "what it trains has the hash that the record holds",
