@@ -33,8 +33,10 @@ from .caps import (
     too_much,
     type_name,
 )
-from .opaque import CALLABLE, KEYS, OWN_CONTAINS, OWN_EQUALITY, NotPlain, Opaque, name_of
+from .opaque import CALLABLE, KEYS, NEXT, OWN_CONTAINS, OWN_EQUALITY, NotPlain, Opaque, name_of
 
+# The order that Python goes by; a metaclass's `mro` may differ from it.
+MRO: Any = vars(type)["__mro__"].__get__
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -177,6 +179,7 @@ def _opaque(value: Any, out: _Tokens, depth: int) -> None:
         + (OWN_CONTAINS if hasattr(kind, "__contains__") else "")
         + (CALLABLE if callable(value) else "")
         + (KEYS if hasattr(kind, "keys") else "")
+        + (NEXT if hasattr(kind, "__next__") else "")
     )
     said = (name, truth, length, traits)
     drawn = None
@@ -317,12 +320,12 @@ def _flatten(value: Any, out: _Tokens, depth: int) -> None:
     kind = type(value)
     writer = _WRITERS.get(kind)
     if writer is None:
-        for base in type.mro(kind)[1:]:
+        for base in MRO(kind)[1:]:
             if base in _WRITERS:
                 writer = _WRITERS[base]
                 break
         else:
-            if hasattr(kind, "__next__") and hasattr(kind, "__iter__"):
+            if _only_iterator(kind):
                 writer = _iterator
             elif _from_numpy(kind):
                 if value.shape:
@@ -331,6 +334,15 @@ def _flatten(value: Any, out: _Tokens, depth: int) -> None:
             else:
                 writer = _opaque
     writer(value, out, depth + 1)
+
+
+def _only_iterator(kind: type) -> bool:
+    # One with a truth, a length or an equality of its own arrives with these.
+    return (
+        (hasattr(kind, "__next__") and hasattr(kind, "__iter__"))
+        and not (hasattr(kind, "__len__") or hasattr(kind, "__bool__"))
+        and getattr(kind, "__eq__", None) is object.__eq__
+    )
 
 
 def _from_numpy(kind: type) -> bool:

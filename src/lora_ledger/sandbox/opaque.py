@@ -10,12 +10,12 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
 
-OWN_EQUALITY, OWN_CONTAINS, CALLABLE, KEYS = "=", "n", "c", "k"
-TRAITS = OWN_EQUALITY + OWN_CONTAINS + CALLABLE + KEYS
+OWN_EQUALITY, OWN_CONTAINS, CALLABLE, KEYS, NEXT = "=", "n", "c", "k", "x"
+TRAITS = OWN_EQUALITY + OWN_CONTAINS + CALLABLE + KEYS + NEXT
 
 
 class NotPlain(BaseException):
@@ -43,7 +43,7 @@ class Opaque:
     _length: int | None
     _traits: str
     _answer: object
-    _items: Sequence[Any]
+    _items: Iterable[Any]
 
     def __bool__(self) -> bool:
         truth: bool | None = _of(self, "_truth")
@@ -93,7 +93,7 @@ def make(
 
 def fill(value: Opaque, items: list[Any]) -> None:
     """Give it its items, which may name it."""
-    value._items = items
+    value._items = iter(items) if NEXT in _of(value, "_traits") else items
 
 
 def _not_plain(self: Opaque, *others: Any, **named: Any) -> Any:
@@ -102,6 +102,10 @@ def _not_plain(self: Opaque, *others: Any, **named: Any) -> Any:
 
 def _iterate(self: Opaque) -> Iterator[Any]:
     return iter(_of(self, "_items"))
+
+
+def _next(self: Opaque) -> Any:
+    return next(_of(self, "_items"))
 
 
 def _len(self: Opaque) -> int:
@@ -118,6 +122,9 @@ def _kind(name: str, sized: bool, iterable: bool, traits: frozenset[str]) -> typ
         members["__len__"] = _len
     if CALLABLE in traits:
         members["__call__"] = _not_plain
+    if NEXT in traits:
+        members["__next__"] = _next if iterable else _not_plain
+        members["__iter__"] = (lambda self: self) if iterable else None
     if OWN_CONTAINS in traits:
         members["__contains__"] = _not_plain
     if OWN_EQUALITY in traits:

@@ -39,7 +39,7 @@ from typing import Any
 from . import confine, stand_ins, wire
 from .caps import TOLD, Unsendable
 from .confine import CONTROL
-from .flatten import encode
+from .flatten import MRO, encode
 from .patience import is_short
 
 # What generated functions import most: loaded once, before the fork.
@@ -47,7 +47,8 @@ USUAL = (
     "abc", "bisect", "collections.abc", "copy", "datetime", "enum", "functools", "heapq",
     "itertools", "math", "operator", "re", "string", "time", "typing",
 )  # fmt: skip
-BUILT_IN = frozenset(t for t in vars(builtins).values() if isinstance(t, type))
+# By identity: a class of the program may say that it equals one, and that it is of `builtins`.
+BUILT_IN = {id(t): t.__name__ for t in vars(builtins).values() if isinstance(t, type)}
 REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EFBIG, errno.EMFILE, errno.ENETUNREACH})
 ORDER = struct.Struct("!QIQ")
 USAGE = struct.Struct("!iddq")
@@ -265,8 +266,7 @@ def serve(source: int, sink: int) -> None:
 def _described(error: BaseException) -> tuple[str, str, bool, tuple[Any, ...]]:
     """Nearest built-in type, a short text, whether the confinement is what refused, and what that
     type is to be given to say the same."""
-    # By identity: a class of the program, too, says that its module is `builtins`.
-    names = [t.__name__ for t in type.mro(type(error)) if t in BUILT_IN]
+    names = [BUILT_IN[id(t)] for t in MRO(type(error)) if id(t) in BUILT_IN]
     try:
         text = f"{type(error).__name__}: {error}"[:200]
     except BaseException:
