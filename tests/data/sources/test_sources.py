@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import io
 import multiprocessing
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -236,6 +239,22 @@ def test_what_is_missing_is_said_before_anything_runs(home: Path, tmp_path: Path
         sources.check_available({"d": gone, "a": SOURCE, "e": also})
     assert str(caught.value).startswith("d: ")
     assert "\ne: " in str(caught.value)
+
+
+def test_asking_for_pip_leaves_setuptools_whole() -> None:
+    """Its finder gives up its distutils as soon as anybody asks for `pip`; torch's builder of
+    extensions imports setuptools, and so does peft's BOFT through it."""
+    pytest.importorskip("setuptools")
+    code = (
+        "from lora_ledger.data.sources import wheel\n"
+        "print([wheel._has(name) for name in ('pip', 'ensurepip', 'no_such_module')])\n"
+        "import setuptools"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    # By distribution, which no finder hears of.
+    pip = bool(list(importlib.metadata.distributions(name="pip")))
+    assert done.stdout.strip() == str([pip, True, False])
 
 
 @pytest.mark.slow

