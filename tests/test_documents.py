@@ -135,14 +135,15 @@ def test_links_and_paths_exist(document: Path) -> None:
 
 
 def test_examples_of_the_study_file_are_valid(tmp_path: Path) -> None:
-    """The fenced examples of the keys' document, the second joined to the first."""
+    """The fenced examples of the keys' document, the later ones joined to the first."""
     fenced = re.findall(r"^```yaml\n(.*?)^```", KEYS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    smallest, own = (load(text) for text in fenced[:2])
+    smallest, arms, own = (load(text) for text in fenced[:3])
     own["catalogue"]["my-model"]["source"]["path"] = str(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(study_config()), "utf-8")
     from lora_ledger.study.file import parse
 
     assert parse(json.dumps(smallest)).name == "mine"
+    assert set(parse(json.dumps({**smallest, **arms})).methods) == {"ia3", "vera", "prefix"}
     assert parse(json.dumps({**smallest, **own})).corpus_entry("my-notes").content == "text"
 
 

@@ -279,11 +279,13 @@ ACROSS = {
     "data/sources/test_available.py",
     "data/tasks/test_likelihoods.py",
     "data/tasks/test_upstream.py",
+    "inference/test_unmerged.py",
     "methods/test_facts.py",
     "sandbox/test_apart.py",
     "tables/test_benchmark_tables.py",
     "training/test_beside.py",
     "training/test_liger.py",
+    "training/test_peft_runs.py",
     "training/test_resume.py",
 }
 """Tests of what several modules of a room do together."""

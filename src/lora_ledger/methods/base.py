@@ -89,6 +89,11 @@ class MethodBase(Frozen):
         """Whether the model's outputs before the first step are the base's, bit for bit."""
         return True
 
+    @property
+    def activations(self) -> int:
+        """How many times what the base's blocks keep for the backward pass is kept, rounded up."""
+        return 1
+
     def reference(self) -> tuple[float, str] | None:
         """`at` as (factor, method), or None."""
         if self.at is None:
@@ -129,6 +134,10 @@ class MethodBase(Frozen):
         """Refuse an optimiser that the method cannot be trained with in `setting`; `where` stands
         before the method's key. Raises KeyProblem."""
 
+    def check_run(self, *, checkpointing: bool, where: str) -> None:
+        """Refuse what a study says of its runs and the method cannot have; `where` is the method's
+        key. Raises KeyProblem."""
+
     @classmethod
     @abstractmethod
     def colours(cls, methods: Sequence[Self]) -> list[str]:
@@ -154,6 +163,11 @@ class MethodBase(Frozen):
 
     def after_update(self, model: Any, step: int) -> None:
         """Told of each update, counted from 1, while its gradients are still there."""
+
+    def penalty(self, model: Any) -> Any | None:
+        """What is added to a step's mean loss, a scalar tensor, or None for nothing. The curves of
+        a run are without it."""
+        return None
 
     def state(self, model: Any) -> dict[str, Any]:
         """What a resumed run needs beside the weights that train: tensors and plain values."""

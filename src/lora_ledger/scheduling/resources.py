@@ -42,8 +42,16 @@ GROUP_SCORES = 2**21
 of one head in a group of segments, which are held before and after their softmax."""
 
 
+LIKELIHOOD_TOKENS = 512
+"""Of an item of multiple choice with its solved examples, taken for longer than most are."""
+
+
 LOGIT_POSITIONS = 512
 """Positions whose logits the training loss holds at a time."""
+
+
+PLAIN_ACTIVATIONS = 2
+"""How many times the fast path's activations transformers' own blocks keep: 1.6 was counted."""
 
 
 TRAIN_MINUTES = 2880
@@ -109,17 +117,20 @@ def train_mb(study: Study, setting: str, method: str) -> int:
     """Weights, gradients, optimiser states and the activations of one micro-batch."""
     config, how = _config(study), study.settings[setting]
     total = total_parameters(config)
-    held = study.methods[method].held_parameters(config)
+    chosen = study.methods[method]
+    held = chosen.held_parameters(config)
     shape = read(config)
-    tokens = how.micro_batch_size * how.sequence_length
-    logits = min(tokens, LOGIT_POSITIONS) * shape.vocab * 4 * 3
+    tokens = how.micro_batch_size * (how.sequence_length + chosen.virtual_tokens)
+    # transformers' own forward makes the logits of a whole batch.
+    plain = "plain" in (study.compute.backend, chosen.engine)
+    logits = (tokens if plain else min(tokens, LOGIT_POSITIONS)) * shape.vocab * 4 * 3
     # In fp32: two residuals, two norms; queries and their mixture, keys, values; gate and up.
     heads = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
     block = 4 * (4 * shape.hidden + heads + 2 * shape.intermediate)
     kept = shape.layers * block
     if study.compute.gradient_checkpointing:
         kept = shape.layers * 4 * shape.hidden + block
-    activations = tokens * kept
+    activations = tokens * kept * max(chosen.activations, PLAIN_ACTIVATIONS if plain else 1)
     casts = total * 2
     return LIBRARIES_MB + int((total * 4 + held * 12 + casts + logits + activations) / MB)
 
@@ -141,6 +152,11 @@ def evaluate_mb(study: Study) -> int:
     activations = PACKED_TOKENS * (10 * shape.hidden + 5 * shape.intermediate) * 4
     activations += GROUP_SCORES * shape.heads * _evaluation_bytes(study) * 2
     logits = SCORED_POSITIONS * shape.vocab * 4 * 3
+    if study.compute.backend == "plain" or any(not m.merges for m in study.methods.values()):
+        # lm-eval's class makes all logits of a batch, and their logarithms.
+        texts = [text.sequence_length for text in study.evaluation.texts.values()]
+        batch = study.evaluation.batch_size * max([LIKELIHOOD_TOKENS, *texts])
+        logits = max(logits, batch * shape.vocab * 4 * 3)
     return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
 
 

@@ -285,6 +285,9 @@ def _check_methods(study: Study) -> None:
     config = model_config(study.model_entry())
     for name, method in study.methods.items():
         method.check(config, f"methods.{name}.")
+        method.check_run(
+            checkpointing=study.compute.gradient_checkpointing, where=f"methods.{name}"
+        )
 
 
 def _check_window(study: Study) -> None:

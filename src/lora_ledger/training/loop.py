@@ -247,7 +247,12 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         with loss.autocast(self.run.device, self.run.precision):
             nats = self.run.regime.loss(model, inputs)
         self.watch.nats += float(nats.detach())
-        return nats / max(1, num_items_in_batch)
+        mean = nats / max(1, num_items_in_batch)
+        penalty = self.run.method.penalty(self.model) if self.model.training else None
+        if penalty is None:
+            return mean
+        # Once a step, of which this is one micro-batch.
+        return mean + penalty / len(self.run.order.steps[self.state.global_step])
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0

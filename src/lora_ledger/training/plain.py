@@ -54,7 +54,8 @@ def nats_of_examples(
         ids = torch.tensor([example.input_ids], device=device)
         first = max(1, example.prompt_length)
         with torch.no_grad(), autocast(device, precision):
-            logits = model(input_ids=ids).logits[0, first - 1 : -1].float()
+            # Those of virtual tokens, if there are any, stand before the text's.
+            logits = model(input_ids=ids).logits[0, -ids.shape[1] :][first - 1 : -1].float()
         nats = functional.cross_entropy(logits, ids[0, first:], reduction="none")
         result.append(float(nats.cpu().double().sum()))
     model.train()

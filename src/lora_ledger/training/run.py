@@ -117,8 +117,8 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
     )
     config = json.loads((job.model / "config.json").read_text("utf-8"))
-    window = config.get("max_position_embeddings", setting.sequence_length)
-    room = window - method.virtual_tokens
+    taken = method.virtual_tokens
+    room = config.get("max_position_embeddings", setting.sequence_length + taken) - taken
     if setting.sequence_length > room:
         raise KeyProblem(
             f"settings.{job.setting}.sequence_length",

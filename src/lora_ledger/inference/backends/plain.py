@@ -25,6 +25,7 @@ from transformers import GenerationConfig
 
 from lora_ledger.inference.decoding import Completion, finish_of
 from lora_ledger.inference.language_model import LedgerModel
+from lora_ledger.methods.pefts.facts import PROMPTS
 
 
 class _Peer(HFLM):  # type: ignore[misc]
@@ -56,10 +57,15 @@ class PlainModel(LedgerModel):
     def __init__(
         self, model: Any, tokenizer: Any, *, max_length: int | None = None, **settings: Any
     ) -> None:
-        length = max_length or int(model.config.max_position_embeddings)
+        own = model.active_peft_config if hasattr(model, "peft_config") else None
+        self.alone = own is not None and own.peft_type in PROMPTS
+        virtual = int(getattr(own, "num_virtual_tokens", None) or 0)
+        length = max_length or int(model.config.max_position_embeddings) - virtual
         super().__init__(tokenizer, max_length=length, **settings)
-        # The folder's own idea of an end, or of sampling, is not the study's.
-        model.generation_config = GenerationConfig(eos_token_id=sorted(self.end_ids) or None)
+        # The folder's own idea of an end, or of sampling, is not the study's. A model of peft's
+        # that is not merged hands generation to the one inside, whose idea counts then.
+        for one in (model, *([model.get_base_model()] if own else [])):
+            one.generation_config = GenerationConfig(eos_token_id=sorted(self.end_ids) or None)
         self.peer = _Peer(
             pretrained=model,
             tokenizer=self._peers_tokenizer(),
@@ -110,7 +116,11 @@ class PlainModel(LedgerModel):
         self.peer.set_cache_hook(order)
         self.peer.kept = []
         torch.manual_seed(self.seed)
+        # Padding would stand between a learnt prompt and a text that is shorter than the batch's
+        # longest, and peft counts it among the positions.
+        self.peer.batch_size_per_gpu = 1 if self.alone else self.batch_size
         texts = self.peer.generate_until(requests, disable_tqdm=not sys.stderr.isatty())
+        self.peer.batch_size_per_gpu = self.batch_size
         rows: dict[str, deque[list[int]]] = defaultdict(deque)
         for key, row in zip(order.keys, self.peer.kept, strict=True):
             rows[key].append(row)
