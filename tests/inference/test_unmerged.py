@@ -23,7 +23,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "p": {"peft_type": "P_TUNING", "num_virtual_tokens": 5, "encoder_hidden_size": 16},
     "adaption": {"peft_type": "ADAPTION_PROMPT", "adapter_len": 4, "adapter_layers": 2},
     "beft": {"peft_type": "BEFT"},
+    "ia3": {"peft_type": "IA3"},
 }
+MERGED = ("ia3",)
 NOISE = 0.5
 VIRTUAL = ("prefix", "cartridge", "prompt", "p")
 UNTIL = {"until": ["\n\n"], "max_gen_toks": 20, "do_sample": False, "temperature": 0.0}
@@ -34,7 +36,7 @@ def study(backend: str = "fast") -> Study:
         name: {"kind": "peft", "config": config, "learning_rates": [1e-2]}
         for name, config in METHODS.items()
     }
-    where = STUDY["compute"] | {"backend": backend}
+    where = STUDY["compute"] | {"backend": backend, "device": "auto"}
     return Study.model_validate(STUDY | {"compute": where, "methods": methods})
 
 
@@ -59,7 +61,7 @@ def spoken(model: Any, ids: list[int]) -> torch.Tensor:
     return functional.log_softmax(rows[len(rows) - len(ids) :], -1)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(MERGED)))
 @pytest.mark.parametrize("backend", ["fast", "plain"])
 def test_a_cell_answers_as_pefts_own_forward_does(
     name: str, backend: str, tiny_model: Path, tmp_path: Path
@@ -166,3 +168,11 @@ def test_an_end_is_the_studys_and_not_the_folders(
         (done,), _ = lm.complete_and_score([request], [[]])
         assert (done.finish == finish) or (finish == "stop" and done.tokens == 1)
         assert (done.tokens == 1) == bool(ends)
+
+
+@pytest.mark.parametrize("name", ["ia3", "prefix"])
+def test_vllm_is_given_loras_alone(name: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Its engine would read another adapter as a LoRA; what merges goes to the fast back-end."""
+    _, folder = cell(name, tiny_model, tmp_path)
+    held = hold(study("vllm"), f"cpt/{name}/short/s1", tiny_model, folder)
+    assert held.where["backend"] == ("fast" if name == "ia3" else "plain")

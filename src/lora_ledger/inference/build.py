@@ -7,6 +7,7 @@ tasks over them. It answers nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,8 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
     if method is not None and not method.merges:
         # What trained beside the weights is evaluated as it is, by transformers' own forward.
         backend = "plain"
-    elif backend == "vllm" and adapter and not (adapter / "adapter_config.json").is_file():
-        # It loads adapters of peft alone.
+    elif backend == "vllm" and adapter and not _is_lora(adapter):
+        # It loads no other adapters.
         backend = "fast"
     where = {
         "device": resolved["device"],
@@ -95,6 +96,14 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
         precision: Any = where["precision"]
         model, tokenizer = load_cell(model_dir, trained, precision, where["device"], method)
     return Held(roles, where, tokenizer, model, answers)
+
+
+def _is_lora(adapter: Path) -> bool:
+    """Whether a folder holds a LoRA of peft's, as a file without a type does too."""
+    config = adapter / "adapter_config.json"
+    if not config.is_file():
+        return False
+    return bool(json.loads(config.read_text("utf-8")).get("peft_type", "LORA") == "LORA")
 
 
 def _settle(compute: Compute) -> dict[str, str]:
