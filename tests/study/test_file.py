@@ -270,6 +270,46 @@ def test_a_key_that_the_optimiser_reads_may_come_from_either_section() -> None:
     assert parse(given).recipe_of("code-cpt", "full").optimiser.betas == (0.9, 0.95)
 
 
+def with_schedules(setting: str, method: str) -> str:
+    """`smoke`, whose setting code-cpt and method full say something of the schedule."""
+    text = SMOKE.replace("  code-cpt:\n", f"  code-cpt:\n    schedule: {setting}\n")
+    own = f", schedule: {method}" if method else ""
+    full = "full: {kind: full, learning_rates: [1.0e-3]"
+    return text.replace(full, full + own)
+
+
+@pytest.mark.parametrize(
+    ("setting", "method", "said"),
+    [
+        ("{name: cosine, cooldown: 0.3}", "", "settings.code-cpt.schedule.cooldown: found 0.3"),
+        ("{cooldown_steps: 3}", "", "a key that cosine reads: warmup, warmup_steps, final"),
+        ("{name: constant, final: 0.1}", "", "a key that constant reads: warmup, warmup_steps"),
+        ("{name: inverse-sqrt, final: 0.1}", "", "schedule.final: found 0.1"),
+        ("{warmup: 0.2, warmup_steps: 3}", "", "no such key beside warmup_steps, which is 3"),
+        ("{}", "{cooldown: 0.1}", "cosine reads, as settings.code-cpt has it trained: warmup"),
+        ("{}", "{name: constant, final: 0.1}", "methods.full.schedule.final: found 0.1"),
+        ("{warmup_steps: 3}", "{warmup: 0.2}", "methods.full.schedule.warmup: found 0.2"),
+        ("{warmup_steps: 3}", "{warmup: 0.2}", "which is 3, as settings.code-cpt has it trained"),
+    ],
+)
+def test_a_key_of_the_schedule_that_has_no_say_is_refused(
+    setting: str, method: str, said: str
+) -> None:
+    with pytest.raises(StudyError) as found:
+        parse(with_schedules(setting, method))
+    assert said in str(found.value)
+
+
+def test_a_method_may_turn_a_warm_up_in_steps_into_a_share_and_back() -> None:
+    for setting, method, steps, share in (
+        ("{warmup: 0.2}", "{warmup_steps: 3}", 3, 0.2),
+        ("{warmup_steps: 3}", "{warmup_steps: null, warmup: 0.25}", None, 0.25),
+        ("{name: inverse-sqrt, cooldown: 0.4}", "{name: constant}", None, 0.1),
+    ):
+        found = parse(with_schedules(setting, method)).recipe_of("code-cpt", "full").schedule
+        assert (found.warmup_steps, found.warmup) == (steps, share)
+
+
 def with_optimisers(setting: str, method: str) -> str:
     """`smoke`, whose setting code-cpt and method full say something of the optimiser."""
     text = SMOKE.replace("  code-cpt:\n", f"  code-cpt:\n    optimiser: {setting}\n")

@@ -24,6 +24,12 @@ READ = {
     "sgd": ("weight_decay", "momentum"),
 }
 """The keys that each optimiser reads."""
+SHAPED = {
+    "constant": ("warmup", "warmup_steps"),
+    "cosine": ("warmup", "warmup_steps", "final"),
+    "inverse-sqrt": ("warmup", "warmup_steps", "cooldown", "cooldown_steps"),
+}
+"""The keys that each schedule reads."""
 
 
 class Optimiser(Frozen):
@@ -64,6 +70,27 @@ class Schedule(Frozen):
         "end, unless `cooldown_steps` is given.",
     )
     cooldown_steps: Annotated[int, Field(ge=0)] | None = None
+
+    def check(self, where: str, setting: str = "", own: Schedule | None = None) -> None:
+        """Refuse a key that was given and has no say: the schedule, which `setting` may have named,
+        does not read it, or it is a share where a number of steps holds. `own` is what a method
+        gave of it, if it is a method's."""
+        for key in sorted(self.model_fields_set - {"name", *SHAPED[self.name]}):
+            raise KeyProblem(
+                f"{where}{key}",
+                getattr(self, key),
+                f"a key that {self.name} reads{setting}: {', '.join(SHAPED[self.name])}",
+            )
+        given = (self if own is None else own).model_fields_set
+        for key in ("warmup", "cooldown"):
+            steps = getattr(self, f"{key}_steps")
+            if key in given and steps is not None:
+                raise KeyProblem(
+                    f"{where}{key}",
+                    getattr(self, key),
+                    f"no such key beside {key}_steps, which is {steps}{setting}; "
+                    f"`{key}_steps: null` lets the share hold",
+                )
 
 
 Section = TypeVar("Section", Optimiser, Schedule)

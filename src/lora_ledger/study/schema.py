@@ -337,9 +337,13 @@ def _check_setting(
                 f"settings.{name} is of the regime {setting.regime}",
             )
     setting.optimiser.check(f"{here}.optimiser.")
+    setting.schedule.check(f"{here}.schedule.")
     for method in study.methods_of(name):
-        own, optimiser = f"methods.{method}.", study.recipe_of(name, method).optimiser
+        own, recipe = f"methods.{method}.", study.recipe_of(name, method)
+        optimiser, schedule = recipe.optimiser, study.methods[method].schedule
         optimiser.check(f"{own}optimiser.", f", as {here} has it trained")
+        if schedule is not None:
+            recipe.schedule.check(f"{own}schedule.", f", as {here} has it trained", schedule)
         study.methods[method].check_optimiser(optimiser, own, here)
     if setting.batch_size % setting.micro_batch_size:
         raise KeyProblem(
