@@ -50,6 +50,10 @@ LOGIT_POSITIONS = 512
 """Positions whose logits the training loss holds at a time."""
 
 
+PLAIN_LOGITS = 2
+"""How many times lm-eval's class holds the logits of a batch: as they are, and their logarithms."""
+
+
 PLAIN_ACTIVATIONS = 2
 """How many times the fast path's activations transformers' own blocks keep: 1.6 was counted."""
 
@@ -121,7 +125,8 @@ def train_mb(study: Study, setting: str, method: str) -> int:
     held = chosen.held_parameters(config)
     shape = read(config)
     tokens = how.micro_batch_size * (how.sequence_length + chosen.virtual_tokens)
-    # transformers' own forward makes the logits of a whole batch.
+    # transformers' own forward makes the logits of a whole batch: they, their logarithms and their
+    # gradients were 3.1 copies.
     plain = "plain" in (study.compute.backend, chosen.engine)
     logits = (tokens if plain else min(tokens, LOGIT_POSITIONS)) * shape.vocab * 4 * 3
     # In fp32: two residuals, two norms; queries and their mixture, keys, values; gate and up.
@@ -153,10 +158,14 @@ def evaluate_mb(study: Study) -> int:
     activations += GROUP_SCORES * shape.heads * _evaluation_bytes(study) * 2
     logits = SCORED_POSITIONS * shape.vocab * 4 * 3
     if study.compute.backend == "plain" or any(not m.merges for m in study.methods.values()):
-        # lm-eval's class makes all logits of a batch, and their logarithms.
+        # Of whole batches: of items and texts, and of prompts with the reference of a run.
         texts = [text.sequence_length for text in study.evaluation.texts.values()]
-        batch = study.evaluation.batch_size * max([LIKELIHOOD_TOKENS, *texts])
-        logits = max(logits, batch * shape.vocab * 4 * 3)
+        answers = [
+            run.batch_size * (_prompt_tokens(run) + run.max_gen_toks)
+            for run in study.evaluation.generate.values()
+        ]
+        batch = max([study.evaluation.batch_size * max([LIKELIHOOD_TOKENS, *texts]), *answers])
+        logits = max(logits, batch * shape.vocab * 4 * PLAIN_LOGITS)
     return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
 
 
