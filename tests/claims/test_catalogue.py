@@ -94,7 +94,7 @@ def test_a_small_file_is_read() -> None:
     found = made(TEXT)
     assert found["LA1"].contradicts == ("LA2",)
     assert len(found["LA1"].values) == 12
-    assert found["LA2"].missing == "a study with n"
+    assert found["LA2"].missing == "a study that has n"
 
 
 @pytest.mark.parametrize(

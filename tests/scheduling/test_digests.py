@@ -132,7 +132,13 @@ def test_unknown_module_is_named(package: Path) -> None:
 BY_NAME = ("data.corpora.readers.", "methods.", "models.", "training.regimes.")
 DECIDE_NO_NUMBER = {
     "claims.catalogue": "what papers claim; no stage reads it yet",
+    "claims.finding": "of published numbers alone",
     "claims.published": "what papers print; no stage reads it yet",
+    "claims.reanalysis": "of published numbers alone",
+    "claims.retest_biderman": "of published numbers alone",
+    "claims.retest_hu": "of published numbers alone",
+    "claims.retest_later": "of published numbers alone",
+    "claims.verdicts": "reads what a study decided",
     "stages._main": "the command line",
     "stages._weights": "what it trains has the hash that the record holds",
     "stages.fetch": "calls what makes models and corpora",

@@ -93,7 +93,7 @@ class Claim(Frozen):
     @property
     def missing(self) -> str:
         """What keeps it from being decided, while no study has."""
-        needs = f"a study with {self.needs}"
+        needs = f"a study that has {self.needs}"
         return f"{self.lacks}; then {needs}" if self.lacks else needs
 
 

@@ -142,6 +142,30 @@ def one(values: Sequence[Value], **choice: str | int | float) -> Value:
     return found[0]
 
 
+class Tables:
+    """Published values, asked for by paper and table."""
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        self.values = values
+
+    def one(self, paper: str, **choice: str | int | float) -> float:
+        return one(self.values, paper=paper, **choice).value
+
+    def many(self, paper: str, **choice: str | int | float) -> tuple[Value, ...]:
+        return select(self.values, {"paper": paper, **choice})
+
+    def over(self, table: str, arm: str) -> dict[float, float]:
+        """Of Biderman et al.: amount of budget → value, of one arm."""
+        return {
+            value.budget.amount: value.value
+            for value in self.many("biderman-2024", table=table)
+            if value.arm == arm and value.budget
+        }
+
+    def last(self, table: str, arm: str) -> float:
+        return list(self.over(table, arm).values())[-1]
+
+
 def _cell(value: Value, name: str) -> str | None:
     if name not in COLUMNS:
         return value.variant.get(name)

@@ -31,6 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = commands.add_parser("plan", help="say what a study asks for, before it is run")
     asked.add_argument("study", nargs="?", default=DEFAULT_STUDY, help="name or file of a study")
     asked.set_defaults(run=_plan)
+    ledger = commands.add_parser("claims", help="print what the papers claim, and what was decided")
+    ledger.add_argument("ids", nargs="*", metavar="ID", help="claims to print whole, such as LA4")
+    ledger.add_argument("--paper", help="a letter (A, B, C, D, E, N) or a paper's key")
+    ledger.add_argument("--study", help="name or file of the study whose verdicts to take")
+    ledger.add_argument(
+        "--reanalysis", action="store_true", help="print docs/reanalysis.md from published numbers"
+    )
+    ledger.set_defaults(run=_claims)
     add_commands(commands.add_parser("sandbox", help="prove the sandbox of generated code"))
     args = parser.parse_args(argv)
     try:
@@ -46,6 +54,16 @@ def _plan(args: argparse.Namespace) -> int:
     from .plan import print_plan
 
     return print_plan(args.study, RESULTS)
+
+
+def _claims(args: argparse.Namespace) -> int:
+    # Here, since `show` needs no claim.
+    from .claims import print_claims, print_reanalysis
+
+    if args.reanalysis:
+        return print_reanalysis()
+    study = study_name(args.study) if args.study else None
+    return print_claims(args.ids, args.paper, study, RESULTS)
 
 
 def _show(args: argparse.Namespace) -> int:
