@@ -25,6 +25,8 @@ MAX_FRACTION = 2**10
 # What an exception may have been given, to arrive with it.
 TOLD = (str, bytes, int, float, bool, type(None))
 
+# The order that Python goes by; a metaclass's `mro` may differ from it.
+MRO: Any = vars(type)["__mro__"].__get__
 # MBPP passes `int` as an argument; programs tell the type of what they are given.
 TYPES: dict[str, Any] = {
     name: kind

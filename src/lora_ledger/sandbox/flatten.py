@@ -29,14 +29,13 @@ from .caps import (
     MAX_DIGITS_RANGE,
     MAX_FRACTION,
     MAX_TOKENS,
+    MRO,
     Unsendable,
     too_much,
     type_name,
 )
-from .opaque import CALLABLE, KEYS, NEXT, OWN_CONTAINS, OWN_EQUALITY, NotPlain, Opaque, name_of
+from .opaque import NotPlain, Opaque, name_of, traits_of
 
-# The order that Python goes by; a metaclass's `mro` may differ from it.
-MRO: Any = vars(type)["__mro__"].__get__
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -174,14 +173,7 @@ def _opaque(value: Any, out: _Tokens, depth: int) -> None:
     if hasattr(kind, "__len__"):
         with contextlib.suppress(Exception):
             length = len(value)
-    traits = (
-        (OWN_EQUALITY if getattr(kind, "__eq__", None) is not object.__eq__ else "")
-        + (OWN_CONTAINS if hasattr(kind, "__contains__") else "")
-        + (CALLABLE if callable(value) else "")
-        + (KEYS if hasattr(kind, "keys") else "")
-        + (NEXT if hasattr(kind, "__next__") else "")
-    )
-    said = (name, truth, length, traits)
+    said = (name, truth, length, traits_of(value))
     drawn = None
     # Python goes through what has `__getitem__` alone by its index.
     if hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"):
@@ -339,7 +331,8 @@ def _flatten(value: Any, out: _Tokens, depth: int) -> None:
 def _only_iterator(kind: type) -> bool:
     # One with a truth, a length or an equality of its own arrives with these.
     return (
-        (hasattr(kind, "__next__") and hasattr(kind, "__iter__"))
+        getattr(kind, "__next__", None) is not None
+        and hasattr(kind, "__iter__")
         and not (hasattr(kind, "__len__") or hasattr(kind, "__bool__"))
         and getattr(kind, "__eq__", None) is object.__eq__
     )

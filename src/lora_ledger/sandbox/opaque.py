@@ -14,8 +14,13 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from .caps import MRO, TYPES
+
 OWN_EQUALITY, OWN_CONTAINS, CALLABLE, KEYS, NEXT = "=", "n", "c", "k", "x"
-TRAITS = OWN_EQUALITY + OWN_CONTAINS + CALLABLE + KEYS + NEXT
+UNHASHABLE, NAMED_KIND = "h", "b"
+TRAITS = OWN_EQUALITY + OWN_CONTAINS + CALLABLE + KEYS + NEXT + UNHASHABLE + NAMED_KIND
+# What such an object never is; a module, a class or a function of the tests it may be.
+PLAIN = frozenset(TYPES.values()) - {object, type}
 
 
 class NotPlain(BaseException):
@@ -52,8 +57,12 @@ class Opaque:
         return truth
 
     def __eq__(self, other: object) -> bool:
-        # Two that came one after the other may be the same in the program.
-        if isinstance(other, Opaque) and _of(self, "_answer") is not _of(other, "_answer"):
+        if issubclass(type(other), Opaque):
+            # Two that came one after the other may be the same in the program.
+            known = _of(self, "_answer") is _of(other, "_answer")
+        else:
+            known = type(other) in PLAIN
+        if not known:
             raise NotPlain(f"a value of type {name_of(self)}")
         return NotImplemented
 
@@ -63,7 +72,7 @@ class Opaque:
 
     def __getattribute__(self, name: str) -> Any:
         # `isinstance` asks for the one, `dict` for the other, to tell mappings from pairs.
-        if name == "__class__":
+        if name == "__class__" and NAMED_KIND not in _of(self, "_traits"):
             return type(self)
         if name == "keys" and KEYS not in _of(self, "_traits"):
             raise AttributeError(name)
@@ -74,6 +83,23 @@ def name_of(value: Opaque) -> str:
     """The name of its class in the program."""
     name: str = _of(value, "_name")
     return name
+
+
+def traits_of(value: object) -> str:
+    """The traits of a program's object."""
+    kind = type(value)
+    own = any(getattr(kind, n, None) is not getattr(object, n) for n in ("__eq__", "__ne__"))
+    # A test can ask whether it is one of these, which the judge's stand-in is not.
+    named = any(base is BaseException or base is type for base in MRO(kind))
+    return (
+        (OWN_EQUALITY if own else "")
+        + (OWN_CONTAINS if hasattr(kind, "__contains__") else "")
+        + (CALLABLE if callable(value) else "")
+        + (KEYS if hasattr(kind, "keys") else "")
+        + (NEXT if getattr(kind, "__next__", None) is not None else "")
+        + (UNHASHABLE if getattr(kind, "__hash__", None) is None else "")
+        + (NAMED_KIND if named else "")
+    )
 
 
 def make(
@@ -129,6 +155,8 @@ def _kind(name: str, sized: bool, iterable: bool, traits: frozenset[str]) -> typ
         members["__contains__"] = _not_plain
     if OWN_EQUALITY in traits:
         members |= dict.fromkeys(("__eq__", "__ne__", "__hash__"), _not_plain)
+    elif UNHASHABLE in traits:
+        members |= {"__eq__": Opaque.__eq__, "__hash__": None}
     return type(name if name.isidentifier() else "Opaque", (Opaque,), members)
 
 

@@ -37,9 +37,9 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from . import confine, stand_ins, wire
-from .caps import TOLD, Unsendable
+from .caps import MRO, TOLD, Unsendable
 from .confine import CONTROL
-from .flatten import MRO, encode
+from .flatten import encode
 from .patience import is_short
 
 # What generated functions import most: loaded once, before the fork.
