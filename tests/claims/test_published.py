@@ -98,6 +98,11 @@ def test_what_is_no_published_value_is_refused(
         published.read(folder(tmp_path, *row_.split("\n"), header=header))
 
 
+def test_outside_a_checkout(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"sources\.csv: found no file.*the checkout"):
+        published.read(tmp_path)
+
+
 def test_values_do_not_change() -> None:
     value: Value = VALUES[0]
     with pytest.raises(ValueError, match="frozen"):

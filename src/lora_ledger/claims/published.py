@@ -179,6 +179,10 @@ def _text(value: object) -> str:
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Place and cells of each row; the header has to be `columns`."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: found no file, expected the published numbers; run from the checkout"
+        )
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         header = next(reader, [])
