@@ -11,10 +11,10 @@ def jobs(study: Study) -> dict[str, int]:
     runs = list(cells.scored(study))
     grids = rates.all_tuned(study)
     return {
-        "fetch": 1 + len(sources.corpora(study)) + len(study.others),
+        "fetch": len(study.model_names) + len(sources.corpora(study)) + len(study.others),
         "contaminate": len(cells.pairs(study)),
         "gate": len(study.settings),
-        "prepare": len(study.settings),
+        "prepare": len(cells.packed(study)),
         "tune": sum(len(study.rates_of(*pair)) for pair in grids),
         "select": len(grids),
         "train": len(cells.index(study).cells),

@@ -137,7 +137,7 @@ def test_links_and_paths_exist(document: Path) -> None:
 def test_examples_of_the_study_file_are_valid(tmp_path: Path) -> None:
     """The fenced examples of the keys' document, the later ones joined to the first."""
     fenced = re.findall(r"^```yaml\n(.*?)^```", KEYS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    smallest, arms, own = (load(text) for text in fenced[:3])
+    smallest, several, arms, own, source = (load(text) for text in fenced)
     own["catalogue"]["my-model"]["source"]["path"] = str(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(study_config()), "utf-8")
     from lora_ledger.study.file import parse
@@ -145,6 +145,12 @@ def test_examples_of_the_study_file_are_valid(tmp_path: Path) -> None:
     assert parse(json.dumps(smallest)).name == "mine"
     assert set(parse(json.dumps({**smallest, **arms})).methods) == {"ia3", "vera", "prefix"}
     assert parse(json.dumps({**smallest, **own})).corpus_entry("my-notes").content == "text"
+    model = smallest.pop("model")
+    entry = catalogue.entries()[model].model_dump(mode="json")
+    bases = {"catalogue": dict.fromkeys(several["models"], entry)}
+    study = parse(json.dumps({**smallest, **several, **bases}))
+    assert study.models_of("code") == tuple(several["models"])
+    assert catalogue.TrainedSource.model_validate(source["source"]).study == "my-pretraining"
 
 
 def study_config() -> dict[str, object]:

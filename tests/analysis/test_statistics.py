@@ -218,3 +218,30 @@ def test_seeds_are_drawn_once_for_all_strata() -> None:
 def test_a_group_counts_once_in_each_stratum() -> None:
     found = stratified_ratio([1.0] * 4, [1.0] * 4, list("aabb"), HOW, list("xxxy"))
     assert found.n == 3
+
+
+def test_seeds_of_one_block_are_drawn_together() -> None:
+    """One unit and blocks of 0.2 and 0.4, and of 0.9: means of 0.3 and 0.9, each drawn twice in a
+    quarter of the resamples, so that the bounds are these means."""
+    values = np.array([[0.2], [0.4], [0.9]])
+    how = Resampling("items", resamples=4000, blocks=("a", "a", "b"))
+    found = bootstrap_mean(values, how)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.6, 0.3, 0.9))
+    assert found.resampled == "items x bases"
+    base = np.array([[0.1], [0.1], [0.5]])
+    pair = paired_mean(values, base, how)
+    assert (pair.estimate, pair.low, pair.high) == pytest.approx((0.3, 0.2, 0.4))
+
+
+def test_blocks_of_one_seed_each_are_its_seeds() -> None:
+    values = RNG.normal(0, 1, (3, 40))
+    alone, named = (
+        bootstrap_mean(values, Resampling("items", 500, blocks=blocks))
+        for blocks in ((), ("b", "c", "a"))
+    )
+    assert (alone.low, alone.high) == (named.low, named.high)
+
+
+def test_blocks_name_every_seed() -> None:
+    with pytest.raises(ValueError, match="found 1 names, expected one for each of 2"):
+        bootstrap_mean(np.ones((2, 3)), Resampling("items", 10, blocks=("a",)))

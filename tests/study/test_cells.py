@@ -50,7 +50,7 @@ def counted(what: Callable[[], object]) -> int:
 def test_labels_say_where_a_cell_lies() -> None:
     assert Cell("code", "full", "short", 3).label == "code/full/short/s3"
     assert Cell("code", "full", "short", 3, rate=3e-4).label == "code/full/short/lr-3e-4/s3"
-    assert Cell("code", "full", "short", 3, model="origin-b").label == "code/full/short/s3"
+    assert Cell("code", "full", "short", 3, model="origin-b").label == "origin-b/code/full/short/s3"
     cell = Cell("code", "full", "short", 3)
     assert (cell.model, cell.rate, cell.parent) == (None, None, None)
 

@@ -10,10 +10,39 @@ def digests(stage):
 
 
 def names_of(wildcards):
-    """The names of a training job: the four axes, and the rate where a grid is reported."""
+    """The names of a job of a setting: the axes, the model where there are several, and the rate
+    where a grid is reported."""
     names = dict(wildcards)
-    rate = names.pop("grid").removeprefix("lr-").removesuffix("/")
+    rate = names.pop("grid", "").removeprefix("lr-").removesuffix("/")
+    model = names.pop("on").removesuffix("/")
+    if model:
+        names = {"model": model, **names}
     return {**names, "rate": rate} if rate else names
+
+
+def name_flag(wildcards):
+    """The name of the job's model, where the study has several."""
+    return f"--model-name {wildcards.on[:-1]}" if wildcards.on else ""
+
+
+def model(wildcards):
+    """The record of the model that a job stands on; of a tuning job the setting's first."""
+    names = dict(wildcards)
+    if names.get("on"):
+        name = names["on"].removesuffix("/")
+    elif "setting" in names:
+        name = STUDY.models_of(names["setting"])[0]
+    else:
+        label = f"other/{names['other']}" if "other" in names else names["cell"]
+        name = cells.model_of(STUDY, label)
+    return f"{OUT}/models/{name}/record.json"
+
+
+def tuning_data(wildcards):
+    """The packed data of a setting, of the first of its models."""
+    setting = wildcards.setting
+    name = f"{STUDY.models_of(setting)[0]}/{setting}" if STUDY.several else setting
+    return f"{OUT}/packed/{name}/record.json"
 
 
 def rate_flag(wildcards):
@@ -34,7 +63,7 @@ def trained(wildcards):
 
 def kept(artefact):
     """The weights of a cell as an output, where the study keeps them."""
-    folder = f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}"
+    folder = f"{OUT}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}"
     return {"weights": directory(f"{folder}/{artefact}")} if STUDY.keep_weights else {}
 
 
@@ -43,10 +72,11 @@ def again(wildcards):
     cell = cells.cell(STUDY, wildcards.cell)
     if cell is None:
         return ""
-    packed, out = f"{OUT}/packed/{cell.setting}", f"{OUT}/train/{cell.label}"
+    packed, out = f"{OUT}/packed/{cell.packed}", f"{OUT}/train/{cell.label}"
+    base = f"{OUT}/models/{cells.model_of(STUDY, cell.label)}"
     return (
         f"test -d {out}/{STUDY.methods[cell.method].artefact} || python -m lora_ledger.stages._weights "
-        f'--study "$LEDGER_STUDY" --cell {cell.label} --model {MODEL} --data {packed} --out {out} '
+        f'--study "$LEDGER_STUDY" --cell {cell.label} --model {base} --data {packed} --out {out} '
         f"--work {WORK}/train/{cell.label} --starts {WORK}/starts;"
     )
 

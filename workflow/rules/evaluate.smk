@@ -13,7 +13,7 @@ for number, (runs, pattern) in enumerate(cells.asked_alike(STUDY)):
         input:
             data=evaluations_data,
             gate=permitted,
-            model=f"{MODEL}/record.json",
+            model=model,
             trained=trained,
         output:
             generations=[f"{OUT}/generate/{run}/{{cell}}.jsonl.gz" for run in runs],

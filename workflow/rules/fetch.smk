@@ -85,7 +85,7 @@ for SPLITS in sorted(
 rule fetch_other:
     input:
         local=local_files,
-        model=f"{MODEL}/record.json",
+        model=model,
     output:
         record=f"{OUT}/other/{{other}}/record.json",
     log:
@@ -120,5 +120,5 @@ rule fetch_other:
 # Everything that comes from elsewhere, and nothing that is computed from it.
 rule data:
     input:
-        f"{MODEL}/record.json",
+        [f"{OUT}/models/{name}/record.json" for name in STUDY.model_names],
         [f"{OUT}/data/{name}/record.json" for name in sources.corpora(STUDY)],

@@ -6,7 +6,7 @@ rule generate:
     input:
         data=task_data,
         gate=permitted,
-        model=f"{MODEL}/record.json",
+        model=model,
         trained=trained,
     output:
         generations=f"{OUT}/generate/{{run}}/{{cell}}.jsonl.gz",

@@ -6,7 +6,7 @@ rule retain:
     input:
         data=task_data,
         gate=permitted,
-        model=f"{MODEL}/record.json",
+        model=model,
         trained=trained,
     output:
         record=f"{OUT}/retain/{{task}}/{{cell}}.json",

@@ -1,5 +1,6 @@
 # Every cell is trained.
 # in: packed/<setting>/, models/<model>/, select/<setting>/    out: train/<cell>/
+# `on` is `<model>/` in a study of several models, else empty.
 # `grid` is `lr-<rate>/` where a setting reports every rate of its grids, else empty.
 # A killed job resumes from work/, which no rule declares, since Snakemake deletes the outputs of a
 # failed job.
@@ -7,17 +8,17 @@
 
 rule train:
     input:
-        data=f"{OUT}/packed/{{setting}}/record.json",
+        data=f"{OUT}/packed/{{on}}{{setting}}/record.json",
         gate=gate_of,
-        model=f"{MODEL}/record.json",
+        model=model,
         select=selected,
     output:
         **kept("adapter"),
-        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
+        record=f"{OUT}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
     log:
-        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.log",
+        f"{LOG}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.log",
     benchmark:
-        f"{LOG}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.tsv"
+        f"{LOG}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}.tsv"
     wildcard_constraints:
         method=one_of(methods_with("adapter")),
     conda:
@@ -37,10 +38,11 @@ rule train:
         rate=lambda w, input: (
             f"--select {input.select}" if input.select else rate_flag(w)
         ),
+        name=name_flag,
         starts=f"{WORK}/starts",
-        work=f"{WORK}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}",
+        work=f"{WORK}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}",
     message:
-        "train {wildcards.setting} {wildcards.method} {wildcards.budget} {wildcards.grid}s{wildcards.seed}"
+        "train {wildcards.on}{wildcards.setting} {wildcards.method} {wildcards.budget} {wildcards.grid}s{wildcards.seed}"
     shell:
         """
         python -m lora_ledger.stages.train \
@@ -50,6 +52,7 @@ rule train:
             --budget {wildcards.budget} \
             --seed {wildcards.seed} \
             --model {params.model:q} \
+            {params.name} \
             --data {params.data:q} \
             {params.rate} \
             --work {params.work:q} \
@@ -63,7 +66,7 @@ rule train:
 use rule train as train_model with:
     output:
         **kept("model"),
-        record=f"{OUT}/train/{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
+        record=f"{OUT}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
     wildcard_constraints:
         method=one_of(methods_with("model")),
 

@@ -1,12 +1,13 @@
 # Rates are chosen on the tuning seed: one short run for each rate, of which only the record is kept.
+# Of several models the setting's first tunes for all.
 # in: packed/<setting>/, models/<model>/    out: tune/<setting>/<method>/, select/<setting>/
 
 
 rule tune:
     input:
-        data=f"{OUT}/packed/{{setting}}/record.json",
+        data=tuning_data,
         gate=gate_of,
-        model=f"{MODEL}/record.json",
+        model=model,
     output:
         record=f"{OUT}/tune/{{setting}}/{{method}}/{{rate}}.json",
     log:

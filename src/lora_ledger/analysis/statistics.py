@@ -37,12 +37,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Resampling:
-    """What is resampled, how often, how wide the interval is, and the generator's seed."""
+    """What is resampled, how often, how wide the interval is, and the generator's seed.
+
+    `blocks`: a name for each seed, where several may share what they went out from, such as a base
+    model. Then blocks are drawn in the place of seeds, all seeds of one together, and the estimate
+    is the mean over the blocks of the means within them.
+    """
 
     what: str
     resamples: int = 2000
     confidence: float = 0.95
     seed: int = 0
+    blocks: tuple[str, ...] = ()
 
 
 def bootstrap_ratio(
@@ -185,13 +191,16 @@ def _interval(parts: list[list[Arm]], how: Resampling) -> Interval:
         return Interval(math.nan, math.nan, math.nan, 0, how.what, how.confidence)
     seeds = max(top.shape[0] for part in parts for top, _ in part)
     ones = [np.ones((1, size)) for size in sizes]
-    estimate = float(_statistic(parts, ones, np.full((1, seeds), 1 / seeds))[0])
+    member = _members(how.blocks or tuple(map(str, range(seeds))), seeds)
+    shares = np.full((1, len(member)), 1 / len(member)) @ member
+    estimate = float(_statistic(parts, ones, shares)[0])
     draws = np.concatenate(
-        [_statistic(parts, weights, shares) for weights, shares in _draws(sizes, seeds, how)]
+        [_statistic(parts, weights, shares) for weights, shares in _draws(sizes, member, how)]
     )
     tail = (1 - how.confidence) / 2
     low, high = np.nanquantile(draws, [tail, 1 - tail])
-    what = how.what if seeds == 1 else f"{how.what} x seeds"
+    crossed = "bases" if how.blocks else "seeds"
+    what = how.what if seeds == 1 else f"{how.what} x {crossed}"
     return Interval(estimate, float(low), float(high), sum(sizes), what, how.confidence)
 
 
@@ -205,15 +214,28 @@ def _statistic(parts: list[list[Arm]], weights: list[Array], shares: Array) -> A
     return np.asarray((total / len(parts) * shares).sum(axis=1), dtype=np.float64)
 
 
-def _draws(sizes: list[int], seeds: int, how: Resampling) -> Iterator[tuple[list[Array], Array]]:
+def _members(blocks: Sequence[str], seeds: int) -> Array:
+    """[blocks, seeds]: the share of each seed in the mean of its block."""
+    if len(blocks) != seeds:
+        raise ValueError(f"blocks: found {len(blocks)} names, expected one for each of {seeds}")
+    names = list(dict.fromkeys(blocks))
+    member: Array = np.zeros((len(names), seeds))
+    member[[names.index(name) for name in blocks], range(seeds)] = 1.0
+    member /= member.sum(axis=1, keepdims=True)
+    return member
+
+
+def _draws(sizes: list[int], member: Array, how: Resampling) -> Iterator[tuple[list[Array], Array]]:
     """Multinomial counts of each part's units, and of seeds as shares, in chunks of resamples."""
+    blocks = len(member)
     counts = [_counts(units, how.resamples, how.seed, part) for part, units in enumerate(sizes)]
     seed_draws = np.random.default_rng([how.seed, 1])
     chunk = max(1, CHUNK // sum(sizes))
     for start in range(0, how.resamples, chunk):
         weights = [drawn[start : start + chunk].astype(np.float64) for drawn in counts]
         size = len(weights[0])
-        yield weights, seed_draws.multinomial(seeds, np.full(seeds, 1 / seeds), size=size) / seeds
+        drawn = seed_draws.multinomial(blocks, np.full(blocks, 1 / blocks), size=size)
+        yield weights, (drawn / blocks) @ member
 
 
 @lru_cache(maxsize=8)

@@ -55,15 +55,14 @@ class Plan:
 
 def plan(study: Study, out: Path) -> Plan:
     """The plan of a study whose results are in `out`, as far as there are any."""
-    config = model_config(study.model_entry())
     tokens, unknown, flops = 0, 0, 0.0
     for cell in cells.cells(study):
         recipe = study.recipe_of(cell.setting, cell.method)
-        found = tokens_of(study.budgets[cell.budget], recipe, _packed(out, cell.setting))
+        found = tokens_of(study.budgets[cell.budget], recipe, _packed(out, cell.packed))
         if found is None:
             unknown += 1
             continue
-        method = study.methods[cell.method]
+        method, config = study.methods[cell.method], model_config(study.model_entry(cell.model))
         tokens += found
         flops += found * method.flops_per_token(config, recipe.sequence_length)
     return Plan(
@@ -73,7 +72,7 @@ def plan(study: Study, out: Path) -> Plan:
         unknown=unknown,
         flops=flops,
         memory_mb=_memory_mb(study),
-        disk_bytes=_disk_bytes(study, config),
+        disk_bytes=_disk_bytes(study),
         again=() if study.keep_weights else tuple(staleness.to_train_again(study, out)),
         bases=tuple(bases(study, out)),
     )
@@ -102,8 +101,8 @@ def _trained_first(name: str, source: TrainedSource) -> list[Base]:
     study, cell = origin(source)
     out = trained.RESULTS / study.name
     recipe = study.recipe_of(cell.setting, cell.method)
-    tokens = tokens_of(study.budgets[cell.budget], recipe, _packed(out, cell.setting))
-    config = model_config(study.model_entry())
+    tokens = tokens_of(study.budgets[cell.budget], recipe, _packed(out, cell.packed))
+    config = model_config(study.model_entry(cell.model))
     each = study.methods[cell.method].flops_per_token(config, recipe.sequence_length)
     what = f"{cell.label} of the study {study.name}"
     one = Base(name, what, tokens, (tokens or 0) * each, trained.remedy(source))
@@ -128,9 +127,9 @@ def tokens_of(budget: Budget, setting: Setting, packed: tuple[int, int] | None) 
     return None if examples is None else examples * setting.sequence_length
 
 
-def _packed(out: Path, setting: str) -> tuple[int, int] | None:
+def _packed(out: Path, name: str) -> tuple[int, int] | None:
     try:
-        record = json.loads((out / f"packed/{setting}/record.json").read_text("utf-8"))
+        record = json.loads((out / f"packed/{name}/record.json").read_text("utf-8"))
         found = record["science"]["results"]["counts"]["train"]
         return int(found["rows"]), int(found["tokens"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -138,7 +137,8 @@ def _packed(out: Path, setting: str) -> tuple[int, int] | None:
 
 
 def _jobs(study: Study, out: Path) -> dict[str, tuple[int, int]]:
-    fetched = [f"models/{study.model}", *(f"data/{name}" for name in sources.corpora(study))]
+    fetched = [f"models/{name}" for name in study.model_names]
+    fetched += [*(f"data/{name}" for name in sources.corpora(study))]
     fetched += [f"other/{name}" for name in study.others]
     tuned = [
         f"tune/{setting}/{method}/{rates.written(rate)}"
@@ -175,14 +175,20 @@ def _memory_mb(study: Study) -> int:
     return max([resources.fetch_model_mb(study), resources.evaluate_mb(study), *training])
 
 
-def _disk_bytes(study: Study, config: dict[str, object]) -> int:
-    """The model; the weights of all cells, or of one where they go; one run's two checkpoints."""
-    whole = 4 * total_parameters(config)
+def _disk_bytes(study: Study) -> int:
+    """The models; the weights of all cells, or of one where they go; one run's two checkpoints."""
+    configs = {name: model_config(study.model_entry(name)) for name in study.model_names}
     weights, states = [], []
     for cell in cells.cells(study):
+        config = configs[cells.model_of(study, cell.label)]
+        whole = 4 * total_parameters(config)
         method = study.methods[cell.method]
         trained = 4 * method.trainable_parameters(config)
         weights.append(whole if method.artefact == "model" else trained)
         states.append(2 * 3 * trained)
     kept = sum(weights) if study.keep_weights else max(weights, default=0)
-    return whole + kept + max(states, default=0)
+    return (
+        sum(4 * total_parameters(config) for config in configs.values())
+        + kept
+        + max(states, default=0)
+    )

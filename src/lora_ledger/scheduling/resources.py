@@ -66,7 +66,7 @@ is cut off goes on from its checkpoint, but only when somebody asks again."""
 
 def model_disk_mb(study: Study) -> int:
     """A model's weights in fp32, and as much again while they are written."""
-    return 500 + int(total_parameters(_config(study)) * 4 * 2 / MB)
+    return 500 + int(_largest(study) * 4 * 2 / MB)
 
 
 def packed_mb(study: Study, setting: str) -> int:
@@ -76,9 +76,13 @@ def packed_mb(study: Study, setting: str) -> int:
 
 def train_disk_mb(study: Study, method: str) -> int:
     """What is saved, and two checkpoints of weights and two moments each."""
-    config, chosen = _config(study), study.methods[method]
-    saved = total_parameters(config) if chosen.artefact == "model" else 0
-    return 500 + int((saved + 2 * 3 * chosen.held_parameters(config)) * 4 / MB)
+    chosen = study.methods[method]
+    needed = [
+        (total_parameters(config) if chosen.artefact == "model" else 0)
+        + 2 * 3 * chosen.held_parameters(config)
+        for config in _configs(study)
+    ]
+    return 500 + int(max(needed) * 4 / MB)
 
 
 def gpus(study: Study) -> int:
@@ -94,13 +98,18 @@ def memory_limit_mb(study: Study, allowed: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _config(study: Study) -> dict[str, object]:
-    return model_config(study.model_entry())
+def _configs(study: Study) -> list[dict[str, object]]:
+    return [model_config(study.model_entry(name)) for name in study.model_names]
+
+
+def _largest(study: Study) -> int:
+    """Parameters of the largest of the study's models."""
+    return max(total_parameters(config) for config in _configs(study))
 
 
 def fetch_model_mb(study: Study) -> int:
     """Reading and writing a model holds its weights about four times."""
-    return LIBRARIES_MB + int(total_parameters(_config(study)) * 4 * 4 / MB)
+    return LIBRARIES_MB + int(_largest(study) * 4 * 4 / MB)
 
 
 def fetch_corpus_mb(study: Study, corpus: str) -> int:
@@ -118,8 +127,14 @@ def fetch_corpus_mb(study: Study, corpus: str) -> int:
 
 
 def train_mb(study: Study, setting: str, method: str) -> int:
-    """Weights, gradients, optimiser states and the activations of one micro-batch."""
-    config, how = _config(study), study.settings[setting]
+    """Weights, gradients, optimiser states and the activations of one micro-batch, on the setting's
+    largest model."""
+    models = [model_config(study.model_entry(name)) for name in study.models_of(setting)]
+    return max(_train_mb(study, setting, method, config) for config in models)
+
+
+def _train_mb(study: Study, setting: str, method: str, config: dict[str, object]) -> int:
+    how = study.settings[setting]
     total = total_parameters(config)
     chosen = study.methods[method]
     held = chosen.held_parameters(config)
@@ -146,7 +161,10 @@ def evaluate_mb(study: Study) -> int:
     Somebody else's model counts where its folder is on this disk; one of a hub is taken to be as
     large as the study's.
     """
-    config = _config(study)
+    return max(_evaluate_mb(study, config) for config in _configs(study))
+
+
+def _evaluate_mb(study: Study, config: dict[str, object]) -> int:
     shape = read(config)
     largest = max(total_parameters(one) for one in (config, *_local_others(study)))
     token = shape.layers * shape.kv_heads * shape.head_dim * 2 * _evaluation_bytes(study)

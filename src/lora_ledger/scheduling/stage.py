@@ -140,11 +140,11 @@ SCHEDULES = ("compute", "checkpoint_steps", "keep_weights", "to_be_pinned")
 
 
 def of_the_whole(study: Study, names: Names) -> dict[str, Any]:
-    """For tables and figures: the study but where it is computed, and the model's entry."""
-    return {
-        "study": lean(study, *SCHEDULES, "catalogue"),
-        "model": lean(study.model_entry()),
-    }
+    """For tables and figures: the study but where it is computed, and the models' entries."""
+    said = {"study": lean(study, *SCHEDULES, "catalogue")}
+    if not study.several:
+        return {**said, "model": lean(study.model_entry())}
+    return {**said, "models": {name: lean(study.model_entry(name)) for name in study.model_names}}
 
 
 def asked_of_training(study: Study) -> dict[str, Any]:

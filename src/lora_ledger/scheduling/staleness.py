@@ -82,7 +82,8 @@ def trained_as_asked(study: Study, out: Path, names: dict[str, str]) -> bool:
         names["method"],
         names["budget"],
         int(names["seed"]),
-        rate=None if rate is None else float(rate),
+        names.get("model"),
+        None if rate is None else float(rate),
     )
     folder = out / "train" / cell.label
     try:

@@ -57,6 +57,7 @@ def main(args: argparse.Namespace) -> str | None:
         args.work,
         args.starts,
         code_of_all_methods(study),
+        cell.model,
     )
     with alone(args.work):
         if (args.out / method.artefact).is_dir():
@@ -67,7 +68,8 @@ def main(args: argparse.Namespace) -> str | None:
         known = {"inputs": inputs, "settings": settings_of(study, job), "code": code}
         outcome = train(study, job, digest_json(known))
         with new_folder(args.out / method.artefact) as folder:
-            found = digest_file(method.save(outcome.model, folder, study.model, job.model))
+            name = cells.model_of(study, cell.label)
+            found = digest_file(method.save(outcome.model, folder, name, job.model))
             wanted = record.results["weights"]["sha256"]
             if found != wanted:
                 raise ValueError(

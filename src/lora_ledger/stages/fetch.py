@@ -121,13 +121,16 @@ def fetch_corpus(study: Study, name: str, out: Path) -> None:
 def fetch_other(study: Study, name: str, out: Path, model: Path | None = None) -> None:
     """Write somebody else's model or adapter below `out`, checked, and its record.
 
-    `model` is the folder of the study's model; without it the catalogue says what it is like.
+    `model` is the folder of the model that it may be an adapter of; without it the catalogue says
+    what that is like.
     """
     from lora_ledger.models.external import write
     from lora_ledger.models.pretrained import read_json
 
     other = study.others[name]
-    base = read_json(model / "config.json") if model else model_config(study.model_entry())
+    base = (
+        read_json(model / "config.json") if model else model_config(study.model_entry(other.model))
+    )
     origin = obtain(other.source)
     if not origin.is_dir():
         raise SourceError(

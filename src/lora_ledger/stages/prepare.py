@@ -1,7 +1,8 @@
 """Stage `prepare`: a corpus becomes token ids, ready to be trained on.
 
 In: `data/<corpus>/`, the model folder's tokenizer, and a setting.
-Out: `packed/<setting>/train` and `/validation`, and a record with the counts.
+Out: `packed/<setting>/train` and `/validation`, and a record with the counts; of several models
+`packed/<model>/<setting>/`, since their tokenizers may differ.
 How examples become rows is the regime's matter. Nothing is shuffled and no budget is known: the
 order of training is the batching's affair.
 """
@@ -36,22 +37,36 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     keys = {"regime", "sequence_length", "validation_examples"}
     return {
         **setting.model_dump(mode="json", include=keys, exclude_defaults=True),
-        "tokens": lean(study.model_entry().tokens),
+        "tokens": lean(study.model_entry(names.get("model")).tokens),
     }
 
 
 STAGE = Stage("prepare", ("the first",), reads, modules=regime_module)
 
 
-def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Path) -> Record:
-    """Write `out`; raises ValueError when nothing is left to train on, or too much was dropped."""
+def prepare(
+    study_file: str,
+    setting_name: str,
+    model: Path,
+    data: Path,
+    out: Path,
+    model_name: str | None = None,
+) -> Record:
+    """Write `out`; raises ValueError when nothing is left to train on, or too much was dropped.
+
+    `model_name` is that of the model, where the study has several.
+    """
     with loading():
         import datasets
 
     study = load(study_file)
     require("--setting", setting_name, study.settings, "one of settings")
     setting = study.settings[setting_name]
-    tokens = study.model_entry().tokens
+    names = {"setting": setting_name}
+    if study.several:
+        require("--model-name", str(model_name), study.models_of(setting_name), "a model of it")
+        names = {"model": str(model_name), **names}
+    tokens = study.model_entry(names.get("model")).tokens
     how = regime(setting.regime)
     tokenizer = fixed(str(model / "tokenizer.json"))
     examples = {split: load_examples(data, split) for split in SPLITS}
@@ -71,8 +86,8 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
         return STAGE.record(
             folder / "record.json",
             study,
-            {"setting": setting_name},
-            setting_name,
+            names,
+            "/".join(names.values()),
             inputs={"data": identity(data), "model": identity(model)},
             settings={
                 **setting.model_dump(
@@ -88,6 +103,7 @@ def prepare(study_file: str, setting_name: str, model: Path, data: Path, out: Pa
 FLAGS = (
     flag("study"),
     flag("setting"),
+    flag("model-name", "one of models, where the study has several", required=False),
     place("model", "model folder, for its tokenizer"),
     place("data", "the corpus"),
     place("out", "folder to write"),
@@ -96,7 +112,7 @@ FLAGS = (
 
 def main(args: argparse.Namespace) -> str:
     """Pack the setting's data and say what was dropped."""
-    record = prepare(args.study, args.setting, args.model, args.data, args.out)
+    record = prepare(args.study, args.setting, args.model, args.data, args.out, args.model_name)
     limit = record.science.settings["sequence_length"]
     return "\n".join(
         f"{record.cell}, {split}: {found['dropped_over_length']:,} of {found['examples']:,} "

@@ -54,6 +54,7 @@ FLAGS = (
     flag("budget"),
     flag("seed", type=int),
     flag("rate", "as it stands in the cell's path, where a grid is reported", required=False),
+    flag("model-name", "one of models, where the study has several", required=False),
     place("model", "model folder"),
     place("data", "packed data of the setting"),
     place("select", "select record that holds the learning rate", required=False),
@@ -122,13 +123,18 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
 
 
 def cell_of(study: Study, job: Any) -> cells.Cell:
-    """The cell that a job, or a command line, names; KeyProblem for a rate that is not reported."""
+    """The cell that a job, or a command line, names; KeyProblem for a rate that is not reported, or
+    a model that it does not stand on."""
     reported = rates.reported(study, job.setting, job.method)
     rate = None if reported == (None,) else float(job.rate or 0)
     if rate not in reported:
-        known = ", ".join(rates.written(one) for one in reported if one is not None)
-        raise KeyProblem("--rate", job.rate, f"one of {known}, since the grid is reported")
-    return cells.Cell(job.setting, job.method, job.budget, job.seed, rate=rate)
+        listed = ", ".join(rates.written(one) for one in reported if one is not None)
+        raise KeyProblem("--rate", job.rate, f"one of {listed}, since the grid is reported")
+    if study.several:
+        known = study.models_at(job.setting, job.seed)
+        require("--model-name", str(job.model_name), known, f"a model of {job.setting}")
+    model = job.model_name if study.several else None
+    return cells.Cell(job.setting, job.method, job.budget, job.seed, model, rate)
 
 
 def _chosen_by(select: Path | None) -> dict[str, Any]:
@@ -191,6 +197,7 @@ def main(args: argparse.Namespace) -> str:
         args.data,
         args.work,
         args.starts,
+        model_name=args.model_name,
     )
     with alone(args.work):
         record = train(study, job, args.out, args.select)

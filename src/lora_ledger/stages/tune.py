@@ -1,7 +1,7 @@
 """Stage `tune`: try one learning rate of a method on the tuning seed and budget.
 
-In: a model folder, packed data and a rate of the grid. Out: one record as `train` writes it,
-without weights. It does not choose; `select` does.
+In: a model folder (of several models the setting's first), packed data and a rate of the grid.
+Out: one record as `train` writes it, without weights. It does not choose; `select` does.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ def main(args: argparse.Namespace) -> str:
         args.data,
         args.work,
         args.starts,
+        model_name=study.models_of(args.setting)[0] if study.several else None,
     )
     with alone(args.work):
         record = tune(study, job, args.out)

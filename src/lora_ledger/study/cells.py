@@ -39,30 +39,43 @@ class Cell:
 
     @property
     def names(self) -> dict[str, str]:
-        """What names the job that trains it: the four axes, and the rate where it is reported."""
+        """What names the job that trains it: the four axes, the model where there are several, and
+        the rate where it is reported."""
         found = {"setting": self.setting, "method": self.method, "budget": self.budget}
+        model = {} if self.model is None else {"model": self.model}
         rate = {} if self.rate is None else {"rate": written(self.rate)}
-        return {**found, **rate, "seed": str(self.seed)}
+        return {**model, **found, **rate, "seed": str(self.seed)}
 
     @property
     def label(self) -> str:
+        on = "" if self.model is None else f"{self.model}/"
         rate = "" if self.rate is None else f"lr-{written(self.rate)}/"
-        return f"{self.setting}/{self.method}/{self.budget}/{rate}s{self.seed}"
+        return f"{on}{self.setting}/{self.method}/{self.budget}/{rate}s{self.seed}"
+
+    @property
+    def packed(self) -> str:
+        """The data that it is trained on, as a path below `packed/`."""
+        return self.setting if self.model is None else f"{self.model}/{self.setting}"
 
 
 class Index:
     """What is looked up in a study by name, made once."""
 
     def __init__(self, study: Study) -> None:
+        several = study.several
         self.cells = tuple(
-            Cell(setting, method, budget, seed, rate=rate)
+            Cell(setting, method, budget, seed, model, rate)
             for setting in study.settings
             for method in study.methods_of(setting)
             for budget in study.budgets_of(setting)
             for rate in reported(study, setting, method)
             for seed in study.seeds
+            for model in (study.models_at(setting, seed) if several else (None,))
         )
         self.by_label = {cell.label: cell for cell in self.cells}
+        self.bases = {f"{BASE}/{name}": name for name in study.model_names}
+        if not several:
+            self.bases = {BASE: study.model_names[0]}
         self.permissions: dict[tuple[str, str], str] = {}
         for pair in study.contamination:
             self.permissions.setdefault((pair.corpus, pair.task), pair.reason)
@@ -88,7 +101,7 @@ def cells(study: Study) -> list[Cell]:
 
 
 def cell(study: Study, label: str) -> Cell | None:
-    """The cell of a label; None for the untouched model."""
+    """The cell of a label; None for an untouched model, and for somebody else's."""
     return index(study).by_label.get(label)
 
 
@@ -109,14 +122,46 @@ def generate_runs(study: Study, label: str) -> list[str]:
     return list(study.evaluation.generate)
 
 
+def bases(study: Study) -> list[str]:
+    """The untouched model, or each of several, as `base/<model>`."""
+    return list(index(study).bases)
+
+
+def is_base(label: str) -> bool:
+    """Whether a label is that of an untouched model."""
+    return label.partition("/")[0] == BASE
+
+
+def model_of(study: Study, label: str) -> str:
+    """The model that a cell stands on; of somebody else's, the one that its adapter is of."""
+    found, other = cell(study, label), other_of(label)
+    own = found.model if found else study.others[other].model if other else None
+    return index(study).bases.get(label) or own or study.model_names[0]
+
+
+def base_of(study: Study, label: str) -> str:
+    """The label of the untouched model that a cell is held against."""
+    return f"{BASE}/{model_of(study, label)}" if study.several else BASE
+
+
+def packed(study: Study) -> dict[str, tuple[str, str]]:
+    """The data to be packed, by its path below `packed/`: setting and model. It is packed for each
+    model by itself, as their tokenizers may differ."""
+    return {
+        f"{model}/{setting}" if study.several else setting: (setting, model)
+        for setting in study.settings
+        for model in study.models_of(setting)
+    }
+
+
 def labels(study: Study) -> list[str]:
-    """The untouched model, somebody else's models as `other/<name>`, and every trained cell."""
-    return [BASE, *(f"{OTHER}/{name}" for name in study.others), *index(study).by_label]
+    """The untouched models, somebody else's as `other/<name>`, and every trained cell."""
+    return [*bases(study), *(f"{OTHER}/{name}" for name in study.others), *index(study).by_label]
 
 
 def folder(label: str) -> str:
-    """Where a cell's weights lie below the study's results; empty for the untouched model."""
-    if label == BASE:
+    """Where a cell's weights lie below the study's results; empty for an untouched model."""
+    if is_base(label):
         return ""
     return label if other_of(label) else f"train/{label}"
 
@@ -149,8 +194,9 @@ def corpus_of(study: Study, name: str) -> str:
 def asked_alike(study: Study) -> list[tuple[list[str], str]]:
     """(generation runs, a pattern of labels) for each kind of cell, so that one rule fits all cells
     of a kind: the base, each of somebody else's models, and the cells of each setting."""
-    kinds = {BASE: BASE, **{f"{OTHER}/{name}": f"{OTHER}/{name}" for name in study.others}}
-    kinds |= {cell.label: f"{cell.setting}/.+" for cell in index(study).cells}
+    kinds = {label: label for label in bases(study)}
+    kinds |= {f"{OTHER}/{name}": f"{OTHER}/{name}" for name in study.others}
+    kinds |= {cell.label: f"{cell.packed}/.+" for cell in index(study).cells}
     found = {pattern: generate_runs(study, label) for label, pattern in kinds.items()}
     return [(runs, pattern) for pattern, runs in found.items()]
 
@@ -197,7 +243,7 @@ def records(study: Study) -> list[str]:
     `.json`."""
     runs = list(scored(study))
     return [
-        *(f"packed/{setting}/record" for setting in study.settings),
+        *(f"packed/{name}/record" for name in packed(study)),
         *(f"contaminate/{corpus}/{run}" for corpus, run in pairs(study)),
         *(f"select/{setting}/{method}" for setting, method in all_tuned(study)),
         *(f"train/{cell.label}/record" for cell in index(study).cells),
@@ -212,4 +258,4 @@ def tokens(study: Study, label: str) -> TokenRoles:
     """The token roles of a cell: those of somebody else's model if it names its own."""
     other = other_of(label)
     own = study.others[other].tokens if other else None
-    return own or study.model_entry().tokens
+    return own or study.model_entry(model_of(study, label)).tokens

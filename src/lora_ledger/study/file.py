@@ -78,7 +78,8 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         _check_mixtures(study)
         _check_resolved(study)
         _check_descent(study)
-        models.check_base(study, study.model)
+        for name in study.model_names:
+            models.check_base(study, name)
         _check_methods(study)
         _check_window(study)
     except ValidationError as error:
@@ -281,25 +282,29 @@ def _check_descent(study: Study) -> None:
 
 
 def _check_methods(study: Study) -> None:
-    """Each method fits the model, as its config says, without loading it."""
-    config = model_config(study.model_entry())
+    """Each method fits the models, as their configs say, without loading them."""
+    checkpointing = study.compute.gradient_checkpointing
     for name, method in study.methods.items():
-        method.check(config, f"methods.{name}.")
-        method.check_run(
-            checkpointing=study.compute.gradient_checkpointing, where=f"methods.{name}"
-        )
+        for model in study.model_names:
+            method.check(model_config(study.model_entry(model)), f"methods.{name}.")
+        method.check_run(checkpointing=checkpointing, where=f"methods.{name}")
 
 
 def _check_window(study: Study) -> None:
-    """Nothing that is trained or asked is longer than the positions that the model has.
+    """Nothing that is trained or asked is longer than the positions that the models have.
 
     A model whose config.json is not known yet is checked once it is loaded.
     """
-    whole = positions(model_config(study.model_entry()))
+
+    def least(names: Iterable[str]) -> int | None:
+        known = (positions(model_config(study.model_entry(name))) for name in names)
+        return min((one for one in known if one is not None), default=None)
+
     for name, setting in study.settings.items():
-        room = _beside(whole, [study.methods[one] for one in setting.methods or study.methods])
+        trained = [study.methods[one] for one in setting.methods or study.methods]
+        room = _beside(least(study.models_of(name)), trained)
         _fits(f"settings.{name}.sequence_length", setting.sequence_length, room)
-    window = _beside(whole, study.methods.values())
+    window = _beside(least(study.model_names), study.methods.values())
     for name, text in study.evaluation.texts.items():
         _fits(f"evaluation.texts.{name}.sequence_length", text.sequence_length, window)
     for name, run in study.evaluation.generate.items():

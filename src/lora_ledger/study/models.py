@@ -42,8 +42,8 @@ def _config_of_origin(source: TrainedSource) -> dict[str, Any]:
     """Training changes no shape."""
     if source.folder:
         raise KeyProblem("folder", source.folder, "a folder with model/config.json")
-    study, _ = origin(source)
-    return model_config(study.model_entry())
+    study, cell = origin(source)
+    return model_config(study.model_entry(cell.model))
 
 
 def folder_config(folder: Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def check_base(study: Study, name: str) -> None:
     be trained from itself."""
     where = f"catalogue.{name}.source."
     chain = [study.name]
-    entry = study.model_entry()
+    entry = study.model_entry(name)
     if isinstance(entry.source, TrainedSource):
         trained.check(entry.source, where)
     while isinstance(entry.source, TrainedSource) and entry.source.study:
@@ -121,4 +121,5 @@ def check_base(study: Study, name: str) -> None:
                 entry.source.study,
                 f"a base that does not need itself: {' → '.join(chain)}",
             )
-        entry = origin(entry.source, where)[0].model_entry()
+        made, cell = origin(entry.source, where)
+        entry = made.model_entry(cell.model)

@@ -26,6 +26,8 @@ from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.methods import Method
 from lora_ledger.methods.recipe import Optimiser, Schedule, Share, over
 
+from .compute import Compute as Compute
+from .compute import Precision as Precision
 from .evaluation import Evaluation, Name
 from .regimes import REGIMES, UNITS, RegimeName
 
@@ -34,48 +36,6 @@ RESERVED_SETTINGS = ("base", "other", "derived", "trunk", "sequence", "random")
 """First parts of what else is evaluated like a cell."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What numpy takes for one."""
-
-
-class Precision(Frozen):
-    """Of the matrix products. `auto`: bf16 where the processor multiplies it natively."""
-
-    train: Literal["auto", "fp32", "bf16"] = "auto"
-    evaluate: Literal["auto", "fp32", "bf16"] = "auto"
-
-
-class Compute(Frozen):
-    """Where and how it is computed; recorded, because results depend on it in the last digits."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: PositiveInt = Field(1, description="Torch threads of one job on a CPU.")
-    precision: Precision = Precision()
-    backend: Literal["plain", "fast", "vllm"] = Field(
-        "fast",
-        description="What trains and what answers the requests of an evaluation. `plain`: "
-        "transformers and lm-eval as they come, slow, to check `fast` by. `vllm` needs CUDA and "
-        "its own install, and loads adapters without merging them.",
-    )
-    evaluate_together: bool = Field(
-        False,
-        description="One process answers all that a cell is asked, with its weights loaded once: "
-        "for small models, whose start costs more than the work. The same records.",
-    )
-    memory_gb: PositiveFloat | None = Field(
-        None,
-        description="Memory that all jobs at once may take, in GB of 10^9 bytes; default: what the "
-        "profile allows. It schedules and changes no number.",
-    )
-    gradient_checkpointing: bool = Field(
-        False,
-        description="Training keeps the input of each block only and computes the block again for "
-        "its gradients: less memory, about a third more compute, the same numbers.",
-    )
-
-    @model_validator(mode="after")
-    def _back_end_fits(self) -> Compute:
-        if self.backend == "vllm" and self.device in ("cpu", "mps"):
-            raise KeyProblem("backend", "vllm", f"fast or plain on the device {self.device}")
-        return self
 
 
 class Budget(Frozen):
@@ -109,6 +69,9 @@ class Setting(Frozen):
 
     corpus: Name
     regime: RegimeName
+    model: Name | None = Field(
+        None, description="One of `models`; default: what `model_of_seed` says, or each of them."
+    )
     domain: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = Field(
         "", description="What it is about, such as code or math: claims speak of it."
     )
@@ -153,6 +116,9 @@ class Other(Frozen):
         description="A folder with config.json, or with adapter_config.json for an adapter of the "
         "study's model."
     )
+    model: Name | None = Field(
+        None, description="One of `models`, which an adapter is of; default: the first."
+    )
     title: str = ""
     tasks: tuple[Name, ...] | None = Field(
         None, description="Keys of `evaluation.generate`; default: all."
@@ -171,11 +137,17 @@ class Permission(Frozen):
 
 
 class Study(Frozen):
-    """One study. Cells are settings x methods x budgets x seeds, narrowed by each setting."""
+    """One study. Cells are settings x methods x budgets x seeds, narrowed by each setting, on the
+    study's model, or on each of several."""
 
     name: Name
     title: str
-    model: Name
+    model: Name | None = Field(None, description="A model of the catalogue.")
+    models: tuple[Name, ...] = Field((), description="Several, in the place of `model`.")
+    model_of_seed: dict[Seed, Name] = Field(
+        default_factory=dict,
+        description="Which of `models` the cells of a seed stand on; default: on each of them.",
+    )
     compute: Compute = Compute()
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     tuning_seed: Seed = 1000
@@ -211,7 +183,7 @@ class Study(Frozen):
         if self.tuning_seed in self.seeds:
             raise KeyProblem("tuning_seed", self.tuning_seed, "a seed that is not among seeds")
         known = self.known()
-        require("model", self.model, [n for n, e in known.items() if e.type == "model"], "a model")
+        _check_models(self, [n for n, e in known.items() if e.type == "model"])
         if self.settings:
             for key in ("methods", "budgets"):
                 if not getattr(self, key):
@@ -248,8 +220,31 @@ class Study(Frozen):
         """One entry: the study's own, else the catalogue's."""
         return self.catalogue[name] if name in self.catalogue else entries()[name]
 
-    def model_entry(self) -> ModelEntry:
-        entry = self.entry(self.model)
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models, one or several."""
+        return self.models or (str(self.model),)
+
+    @property
+    def several(self) -> bool:
+        """Whether cells are told apart by their model too."""
+        return len(self.model_names) > 1
+
+    def models_at(self, setting: str, seed: int) -> tuple[str, ...]:
+        """The models that a setting's cells of one seed stand on."""
+        own = self.settings[setting].model or self.model_of_seed.get(seed)
+        return (own,) if own else self.model_names
+
+    def models_of(self, setting: str) -> tuple[str, ...]:
+        """The models that a setting's cells stand on; rates are tuned on the first."""
+        own, of_seed = self.settings[setting].model, self.model_of_seed
+        if own or not of_seed:
+            return (own,) if own else self.model_names
+        return tuple(dict.fromkeys(of_seed[seed] for seed in self.seeds))
+
+    def model_entry(self, name: str | None = None) -> ModelEntry:
+        """The entry of a model; without a name of the study's one, or of the first of several."""
+        entry = self.entry(name or self.model_names[0])
         assert isinstance(entry, ModelEntry)
         return entry
 
@@ -300,6 +295,36 @@ def corpus(
             + ", ".join(fitting),
         )
     return entry
+
+
+def _check_models(study: Study, known: Sequence[str]) -> None:
+    """Refuse models that are not there, and models, seeds and settings that do not go together."""
+    if bool(study.model) == bool(study.models):
+        given = {"model": study.model, "models": list(study.models)} if study.model else None
+        raise KeyProblem("model", given, "a model here, or several in models")
+    if study.model:
+        require("model", study.model, known, "a model")
+    for name in study.models:
+        require("models", name, known, "a model")
+    if len(set(study.models)) < len(study.models):
+        raise KeyProblem("models", list(study.models), "models that differ")
+    names = study.model_names
+    for name in names if study.several else ():
+        if name in RESERVED_SETTINGS:
+            raise KeyProblem("models", name, f"a name that is not {_either(RESERVED_SETTINGS)}")
+    of_seed = study.model_of_seed
+    if of_seed and set(of_seed) != set(study.seeds):
+        listed = ", ".join(map(str, study.seeds))
+        raise KeyProblem("model_of_seed", sorted(of_seed), f"a model for each of seeds: {listed}")
+    named = {f"model_of_seed.{seed}": name for seed, name in of_seed.items()}
+    named |= {f"settings.{x}.model": one.model for x, one in study.settings.items() if one.model}
+    named |= {f"others.{x}.model": one.model for x, one in study.others.items() if one.model}
+    for key, name in named.items():
+        require(key, name, names, "one of models" if study.several else "the study's model")
+    trained_on = {name for setting in study.settings for name in study.models_of(setting)}
+    for name in names if study.settings else ():
+        if name not in trained_on:
+            raise KeyProblem("models", name, "a model that a setting or model_of_seed names")
 
 
 def _either(names: Sequence[str]) -> str:

@@ -58,8 +58,9 @@ def sources(study: Study, out: Path | None = None) -> dict[str, ModelSource]:
             prefix = "others." if place == "other" else ""
             found.update({f"{prefix}{name}.{key}": source for key, source in own.items()})
 
-    model = study.model_entry()
-    add("models", study.model, _said(model), {"source": model.source})
+    for name in study.model_names:
+        model = study.model_entry(name)
+        add("models", name, _said(model), {"source": model.source})
     for name in corpora(study):
         add("data", name, _said(study.corpus_entry(name)), corpus_sources(study, name))
     for name, other in study.others.items():

@@ -30,6 +30,8 @@ DECIDES_NOT = frozenset(
     {
         # Enters as packed data.
         "corpus",
+        # Enters as the model's record.
+        "model",
         # Enters as the learning rate.
         "learning_rates",
         "tuning_budget",

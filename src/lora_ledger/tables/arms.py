@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lora_ledger.study.cells import BASE, Cell
+from lora_ledger.study.cells import BASE, Cell, is_base, model_of
 from lora_ledger.study.rates import written
 
 from .document import Column, Value
@@ -26,18 +26,28 @@ ARM = (
 
 
 RATE = Column("lr", "lr", right=True)
+MODEL = Column("model", "model")
 
 
 def columns_of_arms(evidence: Evidence) -> tuple[Column, ...]:
-    """What names a row: the arm, and its rate where a grid is reported."""
+    """What names a row: the arm, its model where there are several, and its rate where a grid is
+    reported."""
     reported = any(cell.rate is not None for cell in evidence.cells)
-    return (*ARM[:2], *([RATE] if reported else []), *ARM[2:])
+    model = [MODEL] if evidence.study.several else []
+    return (ARM[0], *model, ARM[1], *([RATE] if reported else []), ARM[2])
 
 
 def named(cell: Cell, seed: str) -> dict[str, Value]:
     """A cell's values of those columns."""
+    model: dict[str, Value] = {} if cell.model is None else {"model": cell.model}
     rate: dict[str, Value] = {} if cell.rate is None else {"lr": written(cell.rate)}
-    return {"method": cell.method, "budget": cell.budget, **rate, "seed": seed}
+    return {"method": cell.method, **model, "budget": cell.budget, **rate, "seed": seed}
+
+
+def named_base(evidence: Evidence, label: str) -> dict[str, Value]:
+    """An untouched model's values of those columns."""
+    model = {"model": model_of(evidence.study, label)} if evidence.study.several else {}
+    return {"method": BASE, **model}
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,10 @@ def trained(evidence: Evidence, found: Iterable[Cell]) -> Iterator[Arm]:
     """
     families: dict[tuple[object, ...], list[Cell]] = {}
     for cell in found:
-        key = cell.setting, cell.method, cell.budget, cell.rate
+        # Seeds that have bases of their own are one family, and the base a block of it; models that
+        # all seeds are trained on are told apart.
+        model = None if evidence.study.model_of_seed else cell.model
+        key = cell.setting, cell.method, cell.budget, cell.rate, model
         families.setdefault(key, []).append(cell)
     for family in families.values():
         yield from (_arm(evidence, str(cell.seed), [cell]) for cell in family)
@@ -88,7 +101,11 @@ def trained(evidence: Evidence, found: Iterable[Cell]) -> Iterator[Arm]:
 def _arm(evidence: Evidence, seed: str, cells: Sequence[Cell]) -> Arm:
     labels = tuple(cell.label for cell in cells)
     where = heading(evidence, cells[0].setting)
-    return Arm(where, named(cells[0], seed), labels, tuple(cells))
+    names = named(cells[0], seed)
+    models = {cell.model for cell in cells}
+    if len(models) > 1:
+        names["model"] = f"{len(models)} bases"
+    return Arm(where, names, labels, tuple(cells))
 
 
 def external(evidence: Evidence, labels: Iterable[str]) -> list[Arm]:
@@ -103,12 +120,13 @@ def external(evidence: Evidence, labels: Iterable[str]) -> list[Arm]:
 
 def untrained(evidence: Evidence, labels: Iterable[str]) -> Family | None:
     """The family outside all settings: somebody else's models; in a study without settings the base
-    alone where no such model was evaluated; else None."""
+    alone, or several, where no such model was evaluated; else None."""
     found = set(labels)
     arms = external(evidence, found)
     if arms:
         return Family(EXTERNAL, tuple(arms))
-    return None if evidence.study.settings or BASE not in found else Family(BASE, ())
+    alone = not evidence.study.settings and any(map(is_base, found))
+    return Family(BASE, ()) if alone else None
 
 
 def external_note(evidence: Evidence) -> tuple[str, ...]:

@@ -18,12 +18,19 @@ from lora_ledger.analysis.statistics import (
     expected_distinct,
     paired_mean,
 )
-from lora_ledger.study.cells import BASE
 
-from .arms import DIVERGED, Family, columns_of_arms, external_note, trained, untrained
+from .arms import (
+    DIVERGED,
+    Family,
+    columns_of_arms,
+    external_note,
+    named_base,
+    trained,
+    untrained,
+)
 from .document import Column, Section, Table, Value
 from .evidence import Evidence, EvidenceError
-from .measures import resampling
+from .measures import blocked, resampling
 from .notes import cut
 
 CLASSES = ("passing", "failing", "all")
@@ -84,27 +91,37 @@ def _families(evidence: Evidence) -> Iterator[tuple[str, Family]]:
 def _rows(evidence: Evidence, family: Family, run: str, name: str) -> Iterator[Mapping[str, Value]]:
     how = resampling(evidence, "problems")
     held = evidence.of_run("diversity", run)
-    found = {label: held[label].results for label in (BASE, *family.labels) if label in held}
+    bases = evidence.bases(family.labels)
+    found = {x: held[x].results for x in (*bases, *family.labels) if x in held}
     counts = {label: r["classes"][name]["exact"] for label, r in found.items()}
     taking_part = {label: problems for label, problems in counts.items() if any(problems)}
     sizes = common_sizes(taking_part, run)
-    base = _rarefied(counts[BASE], sizes) if BASE in taking_part else None
-    if BASE in found:
-        yield {"method": BASE, **_counted(found[BASE], name, sizes, None, how)}
+    rarefied = {x: _rarefied(counts[x], sizes) for x in bases if x in taking_part}
+    for label in bases:
+        if label in found:
+            row = _counted(found[label], name, sizes, [], how)
+            yield named_base(evidence, label) | row
     for arm in family.arms:
         given = [label for label in arm.labels if label in found]
+        before = [rarefied[x] for label in arm.labels if (x := evidence.base(label)) in rarefied]
+        if len(before) < len(arm.labels):
+            before = []
+        elif len(rarefied) == 1:
+            before = before[:1]
         if evidence.diverged(arm.labels[0]):
             yield arm.named | {"exact": DIVERGED, "exact_m": DIVERGED}
         elif len(arm.labels) == 1 and given:
-            yield arm.named | _counted(found[given[0]], name, sizes, base, how)
+            yield arm.named | _counted(found[given[0]], name, sizes, before, how)
         elif len(given) == len(arm.labels) and all(label in taking_part for label in given):
-            yield arm.named | _at_m([counts[label] for label in given], sizes, base, how)
+            drawn = blocked(evidence, how, given)
+            yield arm.named | _at_m([counts[label] for label in given], sizes, before, drawn)
 
 
 def _at_m(
-    arm: list[Counts], sizes: list[int], base: list[float] | None, how: Resampling
+    arm: list[Counts], sizes: list[int], before: list[list[float]], how: Resampling
 ) -> dict[str, Value]:
-    """Rarefied counts of one arm, or of its seeds crossed with the problems."""
+    """Rarefied counts of one arm, or of its seeds crossed with the problems; `before` likewise, of
+    the base or of each seed's own."""
     compared = [m for m in sizes if m >= 2]
     row: dict[str, Value] = {"compared": len(compared)}
     if compared:
@@ -112,8 +129,8 @@ def _at_m(
         row["m"] = str(low) if low == high else f"{low}-{high}"
         exact = [_rarefied(counts, sizes) for counts in arm]
         row["exact_m"] = bootstrap_mean(exact, how)
-        if base is not None:
-            row["change"] = paired_mean(exact, base, how)
+        if before:
+            row["change"] = paired_mean(exact, before, how)
     return row
 
 
@@ -136,7 +153,7 @@ def _counted(
     results: Mapping[str, Any],
     name: str,
     sizes: list[int],
-    base: list[float] | None,
+    before: list[list[float]],
     how: Resampling,
 ) -> dict[str, Value]:
     kinds = results["classes"][name]
@@ -147,7 +164,7 @@ def _counted(
         row["exact"] = bootstrap_mean([len(counts) for counts in filled], how)
     if not filled:
         return row | {"compared": 0}
-    row |= _at_m([kinds["exact"]], sizes, base, how)
+    row |= _at_m([kinds["exact"]], sizes, before, how)
     if row["compared"]:
         syntax = _rarefied(kinds["syntax"], sizes)
         row["syntax_m"] = sum(syntax) / len(syntax)

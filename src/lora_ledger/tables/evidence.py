@@ -15,7 +15,17 @@ from typing import Any
 
 from lora_ledger.common.errors import nearest
 from lora_ledger.records.record import Input, Record, read_record
-from lora_ledger.study.cells import OTHER, Cell, cells, labels, retained
+from lora_ledger.study.cells import (
+    OTHER,
+    Cell,
+    base_of,
+    bases,
+    cells,
+    index,
+    labels,
+    packed,
+    retained,
+)
 from lora_ledger.study.rates import selected_rate, selection
 from lora_ledger.study.schema import Study
 
@@ -28,9 +38,9 @@ class EvidenceError(ValueError):
 
 @dataclass(frozen=True)
 class Evidence:
-    """`train` is keyed by cell, `prepare` by setting, `select` by (setting, method), `contaminate`
-    by (corpus of a setting, run), all others by (run, cell): a run is a key of the study's
-    `evaluation`.
+    """`train` is keyed by cell, `prepare` by packed data, `select` by (setting, method),
+    `contaminate` by (corpus of a setting, run), all others by (run, cell): a run is a key of the
+    study's `evaluation`.
     """
 
     study: Study
@@ -61,6 +71,19 @@ class Evidence:
     def others(self) -> dict[str, str]:
         """The labels of somebody else's models by their names."""
         return {name: f"{OTHER}/{name}" for name in self.study.others}
+
+    def bases(self, found: Iterable[str]) -> list[str]:
+        """The untouched models that these cells are held against; of no cell all of them."""
+        return list(dict.fromkeys(self.base(label) for label in found)) or bases(self.study)
+
+    def base(self, label: str) -> str:
+        """The untouched model that a cell is held against."""
+        return base_of(self.study, label)
+
+    def model(self, label: str) -> str | None:
+        """The model of a trained cell, where the study has several."""
+        found = index(self.study).by_label.get(label)
+        return found.model if found else None
 
     def diverged(self, label: str) -> bool:
         return label in self.train and self.train[label].status == "diverged"
@@ -138,7 +161,7 @@ def _places(study: Study) -> dict[str, dict[str, str | Pair]]:
     generated = by_run(runs)
     return {
         "train": {cell.label: cell.label for cell in cells(study)},
-        "prepare": {setting: setting for setting in study.settings},
+        "prepare": {name: name for name in packed(study)},
         "generate": generated,
         "retain": by_run(retained(study)),
         "score": generated,

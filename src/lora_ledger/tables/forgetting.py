@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lora_ledger.study.cells import BASE, Cell, retained
 
-from .arms import DIVERGED, Arm, columns_of_arms, external, external_note, trained
+from .arms import DIVERGED, Arm, columns_of_arms, external, external_note, named_base, trained
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
-from .measures import Measure, at_chance, change, level, resampling, what_was_resampled
+from .measures import Measure, blocked, change, guesses, level, resampling, what_was_resampled
 from .notes import cut
 from .retention import gauntlet_note, retention
 
@@ -68,10 +68,12 @@ def _forgetting_notes(
         "change: cell - base on the same units; forgotten is + for bits per byte and "
         "cross-entropy, - for accuracy"
     ]
-    if study.model_entry().weights.startswith("dequantised"):
+    weights = dict.fromkeys(study.model_entry(name).weights for name in study.model_names)
+    repaired = [one for one in weights if one.startswith("dequantised")]
+    if repaired:
         extra.append(
             "no verdict on forgetting is given: training on any text repairs part of what "
-            f"quantisation took from these weights ({study.model_entry().weights})"
+            f"quantisation took from these weights ({', '.join(repaired)})"
         )
     if controlled:
         extra.append(
@@ -98,7 +100,9 @@ def _forgotten(
     evidence: Evidence, measure: Measure, arms: Sequence[Arm], above: str = ""
 ) -> Section:
     """A section; its note says chance, then what the task is, then `above`."""
-    chance = "base is at chance" if at_chance(measure) else ""
+    guessed = [label for label, base in measure.bases.items() if guesses(measure, base)]
+    which = f" ({', '.join(guessed)})" if evidence.study.several else ""
+    chance = f"base is at chance{which}" if guessed else ""
     if measure.chance is not None:
         chance = f"{chance or 'chance'}: {measure.chance:.3f}"
     note = "; ".join(filter(None, [chance, measure.note, above]))
@@ -110,12 +114,11 @@ def _forgetting_rows(
     evidence: Evidence, measure: Measure, arms: Sequence[Arm]
 ) -> Iterator[Mapping[str, Value]]:
     how = resampling(evidence, measure.units)
-    base = measure.base
-    if base:
+    for label, base in measure.bases.items():
         value = level(measure, [base], how)
         yield {
             "setting": BASE,
-            "method": BASE,
+            **named_base(evidence, label),
             "value": value,
             "n": value.n,
             "resampled": value.resampled,
@@ -126,14 +129,15 @@ def _forgetting_rows(
             yield row | {"value": DIVERGED, "change": DIVERGED}
             continue
         after = [measure.after[label] for label in arm.labels]
-        value = level(measure, after, how)
+        before, drawn = measure.befores(arm.labels), blocked(evidence, how, arm.labels)
+        value = level(measure, after, drawn)
         row |= {
             "value": value,
             "n": value.n,
             "resampled": what_was_resampled(value.resampled, how.what),
         }
-        if base:
-            row["change"] = change(measure, after, [base], how)
+        if before:
+            row["change"] = change(measure, after, before, drawn)
         yield row | _beyond(evidence, measure, arm)
 
 
@@ -146,14 +150,15 @@ def _beyond(evidence: Evidence, measure: Measure, arm: Arm) -> dict[str, Value]:
         return {}
     after = [measure.after[label] for label in arm.labels]
     names = dict.fromkeys(f"{c.setting}/{c.method}" for c in controls if c)
+    how = blocked(evidence, resampling(evidence, measure.units), arm.labels)
     return {
-        "beyond": change(measure, after, held, resampling(evidence, measure.units)),
+        "beyond": change(measure, after, held, how),
         "control": ", ".join(names),
     }
 
 
 def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
-    """The repair control to hold a cell against: same budget and seed, the method most alike.
+    """The repair control of a cell: same model, budget and seed, the method most alike.
 
     Most alike: the same method, else the same kind with the nearest rank. Where both report a grid
     it has the same rate too.
@@ -167,7 +172,7 @@ def control_of(evidence: Evidence, cell: Cell) -> Cell | None:
         other
         for other in evidence.cells
         if study.settings[other.setting].role == "control"
-        and (other.budget, other.seed) == (cell.budget, cell.seed)
+        and (other.model, other.budget, other.seed) == (cell.model, cell.budget, cell.seed)
         and (None in (other.rate, cell.rate) or other.rate == cell.rate)
         and math.isfinite(unlike(other))
         and any(evidence.has("retain", run, other.label) for run in retained(study))

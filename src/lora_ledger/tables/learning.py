@@ -12,14 +12,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lora_ledger.records.record import Record
-from lora_ledger.study.cells import BASE, Cell
+from lora_ledger.study.cells import Cell
 
-from .arms import DIVERGED, Arm, columns_of_arms, external_note, heading, trained, untrained
+from .arms import (
+    DIVERGED,
+    Arm,
+    columns_of_arms,
+    external_note,
+    heading,
+    named_base,
+    trained,
+    untrained,
+)
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
 from .measures import (
     Measure,
+    blocked,
     change,
     level,
     resampling,
@@ -100,9 +110,10 @@ def _learning_rows(
     evidence: Evidence, measure: Measure, arms: Sequence[Arm]
 ) -> Iterator[Mapping[str, Value]]:
     how = resampling(evidence, measure.units)
-    if measure.base:
-        value = level(measure, [measure.base], how)
-        yield {"method": BASE, "after": value, "n": value.n, "resampled": value.resampled}
+    for label, base in measure.bases.items():
+        value = level(measure, [base], how)
+        row = named_base(evidence, label) | {"after": value, "n": value.n}
+        yield row | {"resampled": value.resampled}
     for arm in arms:
         row = dict(arm.named)
         if arm.cells:
@@ -111,15 +122,17 @@ def _learning_rows(
         if evidence.diverged(arm.labels[0]):
             yield row | {"after": DIVERGED, "change": DIVERGED}
             continue
-        after = [measure.after[label] for label in arm.labels if label in measure.after]
-        if not after:
+        labels = [label for label in arm.labels if label in measure.after]
+        if not labels:
             continue
-        before = [s for label in arm.labels if (s := measure.before_of(label))]
-        value = level(measure, after, how)
+        after = [measure.after[label] for label in labels]
+        before = [s for label in labels if (s := measure.before_of(label))]
+        drawn = blocked(evidence, how, labels)
+        value = level(measure, after, drawn)
         row |= {"after": value, "n": value.n, "resampled": value.resampled}
-        if before:
+        if len(before) == len(after):
             row["before"] = sum(s.ratio for s in before) / len(before)
-            row["change"] = change(measure, after, before, how)
+            row["change"] = change(measure, after, before, drawn)
             row["resampled"] = what_was_resampled(value.resampled, how.what)
         yield row
 

@@ -25,7 +25,7 @@ from lora_ledger.analysis.statistics import (
     stratified_ratio,
     wilson,
 )
-from lora_ledger.study.cells import BASE
+from lora_ledger.study.cells import BASE, is_base
 from lora_ledger.study.regimes import REGIMES
 
 from .evidence import Evidence, EvidenceError
@@ -50,7 +50,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Measure:
-    """`after` by cell label; `before` likewise, or the base's one series for all.
+    """`after` by cell label; `before` likewise, or the base's one series for all. Of several models
+    `before` has the bases' own series too, by their labels.
 
     `chances`: what guessing gives on each unit, if it can be guessed. `share`: units are right or
     wrong. `strata`: the task of each unit, where the value is the mean of the tasks' values, each
@@ -103,8 +104,22 @@ class Measure:
     def base(self) -> Series | None:
         return self.before.get(BASE)
 
+    @property
+    def bases(self) -> dict[str, Series]:
+        """The series of the untouched models, by their labels."""
+        return {label: series for label, series in self.before.items() if is_base(label)}
+
     def before_of(self, label: str) -> Series | None:
         return self.before.get(label, self.base)
+
+    def befores(self, labels: Sequence[str]) -> list[Series]:
+        """What the cells are held against: one series where it is the same for all, else one for
+        each; none where one of them has none."""
+        found = [self.before_of(label) for label in labels]
+        known = [series for series in found if series is not None]
+        if len(known) < len(found):
+            return []
+        return known[:1] if all(series is known[0] for series in known) else known
 
 
 def bits_per_byte(ids: Sequence[object], nats: Sequence[float], size: Sequence[int]) -> Series:
@@ -139,7 +154,8 @@ def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[M
     """Metrics and the companion of a generation run, for the base and those of `labels` that have
     records."""
     held = evidence.of_run("score", run)
-    records = {label: held[label].results for label in (BASE, *labels) if label in held}
+    wanted = (*evidence.bases(labels), *labels)
+    records = {label: held[label].results for label in wanted if label in held}
     if not records:
         return []
     measures = []
@@ -150,7 +166,9 @@ def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[M
     for metric in first["metrics"]:
         series = {label: mean_of(r["ids"], r["metrics"][metric]) for label, r in records.items()}
         measures.append(
-            against_base(f"{run}, {metric}", units, series, groups, share=True, run=run, note=note)
+            against_base(
+                evidence, f"{run}, {metric}", units, series, groups, share=True, run=run, note=note
+            )
         )
     if all((r.get("companion") or {}).get("bytes") for r in records.values()):
         series = {
@@ -158,7 +176,7 @@ def target_scores(evidence: Evidence, run: str, labels: Sequence[str]) -> list[M
             for label, r in records.items()
         }
         name = f"{run}, reference, bits per byte"
-        measures.append(against_base(name, units, series, groups, run=run, note=note))
+        measures.append(against_base(evidence, name, units, series, groups, run=run, note=note))
     return measures
 
 
@@ -187,6 +205,7 @@ def clusters(found: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def against_base(
+    evidence: Evidence,
     name: str,
     units: str,
     series: Mapping[str, Series],
@@ -198,7 +217,8 @@ def against_base(
     run: str = "",
     note: str = "",
 ) -> Measure:
-    """A measure paired with the base's series; raises EvidenceError when the units differ."""
+    """A measure paired with the series of each cell's base; raises EvidenceError when the units
+    differ."""
     for label, other in series.items():
         first = next(iter(series))
         if other.ids != series[first].ids:
@@ -206,8 +226,11 @@ def against_base(
                 f"{name}: found other units for {label} than for {first}, expected the same ones; "
                 "evaluate both again with the same study"
             )
-    before = {BASE: series[BASE]} if BASE in series else {}
-    after = {label: found for label, found in series.items() if label != BASE}
+    before = {label: found for label, found in series.items() if is_base(label)}
+    after = {label: found for label, found in series.items() if not is_base(label)}
+    if BASE not in before:
+        own = {label: before.get(evidence.base(label)) for label in after}
+        before |= {label: found for label, found in own.items() if found is not None}
     return Measure(name, units, 3, after, before, groups, chances, share, strata, run, note)
 
 
@@ -237,6 +260,12 @@ def resampling(evidence: Evidence, units: str) -> Resampling:
     """The study's number of resamples and confidence."""
     evaluation = evidence.study.evaluation
     return Resampling(units, evaluation.bootstrap, evaluation.confidence)
+
+
+def blocked(evidence: Evidence, how: Resampling, labels: Sequence[str]) -> Resampling:
+    """With the model that each cell stands on as a block, where these cells stand on several."""
+    models = [evidence.model(label) for label in labels]
+    return replace(how, blocks=tuple(map(str, models))) if len(set(models)) > 1 else how
 
 
 def level(measure: Measure, series: Sequence[Series], how: Resampling) -> Interval:
@@ -290,20 +319,25 @@ def _stacked(series: Sequence[Series]) -> tuple[Array, Array]:
 
 
 def at_chance(measure: Measure) -> bool:
-    """Whether the base lies within two standard errors of guessing.
+    """Whether the base, or one of several, lies within two standard errors of guessing.
 
     That of a share is sqrt(c (1 - c) / n) at the chance c; over H strata it is the square root of
     the sum of their squares, divided by H.
     """
-    if measure.base is None or measure.chances is None or len(measure.base.numer) < 2:
+    return any(guesses(measure, base) for base in measure.bases.values())
+
+
+def guesses(measure: Measure, base: Series) -> bool:
+    """Whether a base lies so near to guessing; see `at_chance`."""
+    if measure.chances is None or len(base.numer) < 2:
         return False
     squares = []
     for values, guess in zip(
-        measure.by_stratum(measure.base.numer), measure.by_stratum(measure.chances), strict=True
+        measure.by_stratum(base.numer), measure.by_stratum(measure.chances), strict=True
     ):
         chance = float(guess.mean())
         spread = chance * (1 - chance) if measure.share else float(values.var(ddof=1))
         squares.append(spread / len(values))
     error = math.sqrt(sum(squares)) / len(squares)
     assert measure.chance is not None
-    return abs(measure.value(measure.base) - measure.chance) <= 2 * error
+    return abs(measure.value(base) - measure.chance) <= 2 * error

@@ -18,23 +18,28 @@ def header(evidence: Evidence) -> tuple[str, ...]:
     """What every table says first: study, model, seeds, what the intervals can mean, and how many
     training examples were dropped."""
     study = evidence.study
-    entry = study.model_entry()
-    notes = [
-        f"study: {study.name} ({study.title}); model: {study.model}, base: {entry.base}, "
-        f"weights: {entry.weights}"
+    entries = {name: study.model_entry(name) for name in study.model_names}
+    models = [
+        f"{name}, base: {entry.base}, weights: {entry.weights}" for name, entry in entries.items()
     ]
-    if entry.stand_in:
+    kind = "models" if study.several else "model"
+    notes = [f"study: {study.name} ({study.title}); {kind}: {'; '.join(models)}"]
+    for entry in {entry.title: entry for entry in entries.values() if entry.stand_in}.values():
         notes.append(
             f"stand-in: {entry.title} stands in for the model of the papers; these "
             "numbers are not theirs"
         )
-    notes += _made(study.model, entry)
+    for name, entry in entries.items():
+        notes += _made(name, entry)
+    if study.several:
+        notes.append(blocks(study))
     seeds = len(study.seeds)
     listed = ", ".join(map(str, study.seeds))
     interval = (
         f"{percent(study)} percentile bootstrap, {study.evaluation.bootstrap:,} resamples; shares "
         "of right answers in single samples: Wilson"
     )
+    crossed = "bases" if study.model_of_seed else "seeds"
     if seeds == 1:
         notes.append(
             f"seeds: 1 ({listed}); interval: {interval}; sampling error of the evaluation only"
@@ -42,11 +47,24 @@ def header(evidence: Evidence) -> tuple[str, ...]:
     else:
         notes.append(
             f"seeds: {seeds} ({listed}); interval: {interval}; rows of one seed: sampling "
-            "error of the evaluation only; rows of a mean: units and seeds crossed"
+            f"error of the evaluation only; rows of a mean: units and {crossed} crossed"
         )
         if seeds < 3:
             notes.append("below 3 seeds nothing generalises over training")
     return (*notes, *dropped(evidence))
+
+
+def blocks(study: Study) -> str:
+    """What a seed is in a study of several models, and what a change is held against."""
+    own = "each cell is held against its own base"
+    tuned = "rates are tuned on the first model that a setting's cells stand on"
+    if not study.model_of_seed:
+        return f"models: {own}; a mean is over the seeds of one model; {tuned}"
+    paired = ", ".join(f"{seed} on {name}" for seed, name in study.model_of_seed.items())
+    return (
+        f"seeds and bases: {paired}; {own}; the base is a block, drawn with all its seeds, and a "
+        f"mean is over the bases; {tuned}"
+    )
 
 
 def _made(name: str, entry: ModelEntry) -> list[str]:

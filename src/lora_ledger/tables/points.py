@@ -9,17 +9,18 @@ It draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from lora_ledger.study.cells import BASE, Cell
+from lora_ledger.study.cells import Cell
 
-from .arms import Arm, external, trained
+from .arms import Arm, external, named_base, trained
 from .evidence import Evidence
 from .measures import (
     Measure,
     Series,
     at_chance,
+    blocked,
     change,
     level,
     resampling,
@@ -44,9 +45,9 @@ def plane(evidence: Evidence) -> list[dict[str, Any]]:
                 continue
             before = target.before_of(cell.label)
             sides = {
-                m.run: _change(evidence, m, s, m.base)
+                m.run: _change(evidence, m, s, base)
                 for m in measured
-                if (s := m.after.get(cell.label)) and m.base
+                if (s := m.after.get(cell.label)) and (base := m.before_of(cell.label))
             }
             found.append(
                 {
@@ -54,6 +55,7 @@ def plane(evidence: Evidence) -> list[dict[str, Any]]:
                     "role": facts.role,
                     "method": cell.method,
                     "budget": cell.budget,
+                    **({"model": cell.model} if cell.model else {}),
                     "rate": cell.rate,
                     "seed": cell.seed,
                     "target": _change(evidence, target, series, before),
@@ -64,12 +66,14 @@ def plane(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def diverged(evidence: Evidence) -> dict[str, list[str]]:
-    """By setting, the cells that diverged, as `method budget s<seed>`."""
+    """By setting, the cells that diverged, as `method budget s<seed>`, with their model where there
+    are several."""
     found: dict[str, list[str]] = {}
     for cell in evidence.cells:
         if evidence.diverged(cell.label):
             rate = "" if cell.rate is None else f" {cell.rate:g}"
-            name = f"{cell.method} {cell.budget}{rate} s{cell.seed}"
+            model = "" if cell.model is None else f" {cell.model}"
+            name = f"{cell.method}{model} {cell.budget}{rate} s{cell.seed}"
             found.setdefault(cell.setting, []).append(name)
     return found
 
@@ -109,21 +113,23 @@ def _accuracies(evidence: Evidence) -> Iterator[Measure]:
 def _with_rows(evidence: Evidence, measure: Measure) -> dict[str, Any]:
     how = resampling(evidence, measure.units)
 
-    def value(series: list[Series]) -> list[float] | None:
-        found = level(measure, series, how) if series else None
+    def value(series: list[Series], labels: Sequence[str] = ()) -> list[float] | None:
+        found = level(measure, series, blocked(evidence, how, labels)) if series else None
         return [found.estimate, found.low, found.high] if found else None
 
-    rows: list[dict[str, Any]] = []
-    if measure.base:
-        rows.append({"kind": "base", "method": BASE, "value": value([measure.base])})
+    rows: list[dict[str, Any]] = [
+        {"kind": "base", **named_base(evidence, label), "value": value([base])}
+        for label, base in measure.bases.items()
+    ]
     cells = [c for c in evidence.cells if c.label in measure.after or evidence.diverged(c.label)]
     for arm in (*_last(evidence, cells), *external(evidence, measure.after)):
+        labels = [label for label in arm.labels if label in measure.after]
         rows.append(
             {
                 "kind": "cell" if arm.cells else "other",
                 "setting": arm.setting,
                 **arm.named,
-                "value": value([measure.after[x] for x in arm.labels if x in measure.after]),
+                "value": value([measure.after[label] for label in labels], labels),
             }
         )
     mean = measure.strata is not None
@@ -143,7 +149,8 @@ def _last(evidence: Evidence, cells: Iterable[Cell]) -> Iterator[Arm]:
     """Of arms that differ in their seeds alone the mean, or else the last one that is alive."""
     families: dict[tuple[object, ...], Arm] = {}
     for arm in trained(evidence, cells):
-        key = (arm.setting, *(arm.named.get(name) for name in ("method", "budget", "lr")))
+        model = None if evidence.study.model_of_seed else arm.named.get("model")
+        key = (arm.setting, model, *(arm.named.get(name) for name in ("method", "budget", "lr")))
         if key not in families or not evidence.diverged(arm.labels[0]):
             families[key] = arm
     yield from families.values()

@@ -54,7 +54,9 @@ def texts(evidence: Evidence) -> list[Measure]:
         }
         groups = clusters(next(iter(found.values())))
         units = "groups of documents" if groups else "documents"
-        measures.append(against_base(f"{name}, bits per byte", units, series, groups, run=name))
+        measures.append(
+            against_base(evidence, f"{name}, bits per byte", units, series, groups, run=name)
+        )
     return measures
 
 
@@ -74,10 +76,23 @@ def _task(evidence: Evidence, name: str) -> list[Measure]:
         }
         return [
             against_base(
-                f"{name}, accuracy (greedy)", units, series, groups, share=True, run=name, note=note
+                evidence,
+                f"{name}, accuracy (greedy)",
+                units,
+                series,
+                groups,
+                share=True,
+                run=name,
+                note=note,
             ),
             against_base(
-                f"{name}, last word, bits per byte", units, size, groups, run=name, note=note
+                evidence,
+                f"{name}, last word, bits per byte",
+                units,
+                size,
+                groups,
+                run=name,
+                note=note,
             ),
         ]
     measures = []
@@ -89,7 +104,7 @@ def _task(evidence: Evidence, name: str) -> list[Measure]:
             chances = tuple(map(float, 1 / options if share else np.log(options)))
             measures.append(
                 against_base(
-                    f"{name}, {heading}", units, series, groups, chances,
+                    evidence, f"{name}, {heading}", units, series, groups, chances,
                     share=share, run=name, note=note,
                 )
             )  # fmt: skip
@@ -134,16 +149,16 @@ def gauntlet(evidence: Evidence) -> list[Measure]:
         return []
     guessed = [m for m in found if at_chance(m)]
     names = [m.run + (" (at chance)" if m in guessed else "") for m in found]
-    whole = _joined(found, f"{GAUNTLET}, {PER_TOKEN}", f"mean of {', '.join(names)}")
+    whole = _joined(evidence, found, f"{GAUNTLET}, {PER_TOKEN}", f"mean of {', '.join(names)}")
     left = [m for m in found if m not in guessed]
     if not guessed or not left:
         return [whole]
     apart = ", ".join(m.run for m in guessed)
     mean = f"mean of {', '.join(m.run for m in left)}"
-    return [whole, _joined(left, f"{GAUNTLET} without {apart}, {PER_TOKEN}", mean)]
+    return [whole, _joined(evidence, left, f"{GAUNTLET} without {apart}, {PER_TOKEN}", mean)]
 
 
-def _joined(found: Sequence[Measure], name: str, note: str) -> Measure:
+def _joined(evidence: Evidence, found: Sequence[Measure], name: str, note: str) -> Measure:
     """The members' units one after another, each member a stratum."""
 
     def side(label: str) -> Series:
@@ -159,6 +174,7 @@ def _joined(found: Sequence[Measure], name: str, note: str) -> Measure:
     groups = tuple(f"{m.run}/{g}" for m in found for g in (m.groups or m.ids))
     units = "items within each task"
     return against_base(
+        evidence,
         name,
         f"groups of {units}" if clustered else units,
         series,

@@ -46,6 +46,8 @@ class Job:
     """A folder that the runs of a study share, for what is the same before each of them."""
     code: str = ""
     """The digest of the code that runs, which decides what may be shared."""
+    model_name: str | None = None
+    """The model's name, where the study has several."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def save(
     """Write probe and weights; the folder of weights appears whole or not at all."""
     method = study.methods[job.method]
     with new_folder(out / method.artefact) as folder:
-        weights = method.save(model, folder, study.model, job.model)
+        weights = method.save(model, folder, job.model_name or study.model_names[0], job.model)
         described = {"sha256": digest_file(weights), "bytes": weights.stat().st_size}
         if validation:
             with new_file(out / PROBE) as probe:

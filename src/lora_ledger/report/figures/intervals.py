@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Measures = Sequence[Mapping[str, Any]]
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 CHANCE = "#a00000"
 BAND = "#ececec"
@@ -33,7 +33,7 @@ LETTERS = 28
 def gauntlet(study: Study, measures: Measures) -> Figure:
     """A panel for each measure, a row for each arm; arms stand below the name of their setting.
 
-    A grey band is the base's interval. An arm that diverged says so.
+    A grey band is the base's interval, where there is one base. An arm that diverged says so.
     """
     from matplotlib.figure import Figure
 
@@ -50,7 +50,8 @@ def gauntlet(study: Study, measures: Measures) -> Figure:
     for unused in axes[len(measures) :]:
         unused.set_axis_off()
     title(figure, study, mean=len(study.seeds) > 1)
-    _legend(figure, [], "share of items answered right, by loss per token", band=True)
+    axis = "share of items answered right, by loss per token"
+    _legend(figure, [], axis, band=not study.several, chance="--")
     return figure
 
 
@@ -63,22 +64,26 @@ def _others(measures: Measures) -> list[str]:
 def _places(measures: Measures) -> tuple[dict[Key, int], list[tuple[str, bool]]]:
     """The row of each arm, and the rows' labels from the top with whether each is a heading."""
     arms = dict.fromkeys(_key(row) for measure in measures for row in measure["rows"])
-    several = len({budget for _, _, budget in arms if budget}) > 1
+    several = len({key[2] for key in arms if key[2]}) > 1
+    models = len({key[3] for key in arms if key[3]}) > 1
     places: dict[Key, int] = {}
     labels: list[tuple[str, bool]] = []
     above = ""
     for key in arms:
-        setting, method, budget = key
+        setting, method, budget, model = key
         if setting and setting != above:
             labels.append((setting, True))
             above = setting
         places[key] = len(labels)
-        labels.append((f"{method}  {budget}" if several and budget else method, False))
+        parts = [method, budget if several else "", model if models else ""]
+        labels.append(("  ".join(filter(None, parts)), False))
     return places, labels
 
 
 def _key(row: Mapping[str, Any]) -> Key:
-    return row.get("setting", ""), row["method"], row.get("budget") or ""
+    return (
+        row.get("setting", ""), row["method"], row.get("budget") or "", row.get("model") or "",
+    )  # fmt: skip
 
 
 def _panel(
@@ -87,6 +92,7 @@ def _panel(
     places: Mapping[Key, int],
     known: Mapping[str, Mapping[str, Look]],
 ) -> None:
+    bases = sum(row["kind"] == "base" for row in measure["rows"])
     for row in measure["rows"]:
         place, found = places[_key(row)], row["value"]
         if found is None:
@@ -97,8 +103,9 @@ def _panel(
             )  # fmt: skip
             continue
         if row["kind"] == "base":
-            axes.axvspan(found[1], found[2], color=BAND, zorder=0)
-            axes.axvline(found[0], color="#888888", linewidth=0.8, zorder=1)
+            if bases == 1:
+                axes.axvspan(found[1], found[2], color=BAND, zorder=0)
+                axes.axvline(found[0], color="#888888", linewidth=0.8, zorder=1)
             _dot(axes, found, place, BASE, "o")
         else:
             look = known[row["kind"]][row["method"]]
@@ -154,7 +161,8 @@ def _names(axes: Axes, labels: Sequence[tuple[str, bool]]) -> None:
 
 
 def benchmarks(study: Study, measures: Measures) -> Figure:
-    """One panel: a row for each accuracy below the name of its task, the base and others in it."""
+    """One panel: a row for each accuracy below the name of its task, the base and others in it; of
+    several bases from the top in the order of the study."""
     from matplotlib.figure import Figure
 
     labels: list[tuple[str, bool]] = []
@@ -169,19 +177,22 @@ def benchmarks(study: Study, measures: Measures) -> Figure:
         what = "all its tasks" if what == measure["run"] else what
         labels.append((what + (" (at chance)" if measure["at_chance"] else ""), False))
     others = looks_of_others(_others(measures))
-    places_of = list(others)
-    step = 0.8 / (len(others) + 1)
-    height = 1.6 + len(labels) * (ROW + 0.06 * len(others))
+    bases = list(study.model_names) if study.several else [""]
+    places_of = {("base", name): i for i, name in enumerate(bases)}
+    places_of |= {("other", name): len(bases) + i for i, name in enumerate(others)}
+    step = 0.8 / len(places_of)
+    height = 1.6 + len(labels) * (ROW + 0.06 * (len(places_of) - 1))
     figure = Figure(figsize=(8, max(3.0, height)), layout="constrained")
     axes = figure.subplots()
     for place, measure in zip(places, measures, strict=True):
-        top = place - step * len(others) / 2
+        top = place - step * (len(places_of) - 1) / 2
         for row in measure["rows"]:
             if row["kind"] == "base":
-                _dot(axes, row["value"], top, BASE, "o")
+                i = places_of["base", row.get("model") or ""]
+                _dot(axes, row["value"], top + step * i, BASE, "o")
             else:
-                look, i = others[row["method"]], places_of.index(row["method"])
-                _dot(axes, row["value"], top + step * (i + 1), look.colour, look.marker)
+                look, i = others[row["method"]], places_of["other", row["method"]]
+                _dot(axes, row["value"], top + step * i, look.colour, look.marker)
         if measure["chance"] is not None:
             ends = [place - 0.42, place + 0.42]
             axes.plot([measure["chance"]] * 2, ends, color=CHANCE, linewidth=1.4, zorder=1)
@@ -191,11 +202,12 @@ def benchmarks(study: Study, measures: Measures) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of right answers")
     title(figure, study)
-    _legend(figure, [mark(o.colour, o.marker, o.label) for o in others.values()], "", band=False)
+    marks = [mark(o.colour, o.marker, o.label) for o in others.values()]
+    _legend(figure, marks, "", band=False, chance="-")
     return figure
 
 
-def _legend(figure: Figure, others: Sequence[Any], axis: str, *, band: bool) -> None:
+def _legend(figure: Figure, others: Sequence[Any], axis: str, *, band: bool, chance: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -203,5 +215,5 @@ def _legend(figure: Figure, others: Sequence[Any], axis: str, *, band: bool) -> 
     if band:
         entries.append(Patch(color=BAND, label="interval of the base"))
     entries += others
-    entries.append(Line2D([], [], color=CHANCE, linestyle="--" if band else "-", label="chance"))
+    entries.append(Line2D([], [], color=CHANCE, linestyle=chance, label="chance"))
     legend(figure, entries, axis, most=5)

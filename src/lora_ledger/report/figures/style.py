@@ -126,13 +126,17 @@ def legend(figure: Figure, handles: Sequence[Any], axis: str = "", most: int = 6
 
 def title(figure: Figure, study: Study, *, mean: bool = False) -> None:
     """Study, model and what the bars are, above the plots; long names are wrapped."""
-    entry = study.model_entry()
-    stand_in = ", a stand-in" if entry.stand_in else ""
+    models = []
+    for name in study.model_names:
+        entry = study.model_entry(name)
+        stand_in = ", a stand-in" if entry.stand_in else ""
+        models.append(f"{name}{stand_in} (base: {entry.base}, weights: {entry.weights})")
     share = f"{100 * study.evaluation.confidence:g} %"
     sampling = "sampling error of the evaluation only"
-    what = "mean of the seeds, units and seeds crossed" if mean else sampling
+    crossed = "bases" if study.model_of_seed else "seeds"
+    what = f"mean of the {crossed}, units and {crossed} crossed" if mean else sampling
     lines = (
-        f"{study.name}: {study.model}{stand_in} (base: {entry.base}, weights: {entry.weights})",
+        f"{study.name}: {', '.join(models)}",
         f"bars: {share} intervals, {what}",
     )
     letters = int(figure.get_figwidth() / LETTER)
