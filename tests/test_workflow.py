@@ -54,16 +54,21 @@ def jobs(where: Path, study: str = "smoke") -> dict[str, int]:
     return found
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout in which `smoke` has run to its end."""
-    where = tmp_path_factory.mktemp("checkout")
+def copied(where: Path) -> Path:
+    """The folder, with a copy of what of the checkout a run needs."""
     for part in PARTS:
         source = Path(part)
         if source.is_dir():
             shutil.copytree(source, where / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, where / part)
+    return where
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout in which `smoke` has run to its end."""
+    where = copied(tmp_path_factory.mktemp("checkout"))
     shown = snakemake(where)
     assert "Tables: results/smoke/tables" in shown
     return where

@@ -111,6 +111,11 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a seed without a model": (
         {"model_of_seed": {1: "one"}}, {}, ["model_of_seed: found [1]", "each of seeds: 1, 2"],
     ),
+    "seeds with models where there is one": (
+        {"models": ["one"], "model_of_seed": {1: "one", 2: "one"}},
+        {},
+        ["model_of_seed: found {1: 'one'", "several models"],
+    ),
     "more models than seeds": (
         {"models": ["one", "two", "tiny-random-llama"], "model_of_seed": OF_SEED},
         {},

@@ -313,6 +313,8 @@ def _check_models(study: Study, known: Sequence[str]) -> None:
         if name in RESERVED_SETTINGS:
             raise KeyProblem("models", name, f"a name that is not {_either(RESERVED_SETTINGS)}")
     of_seed = study.model_of_seed
+    if of_seed and not study.several:
+        raise KeyProblem("model_of_seed", of_seed, "several models, of which each seed has one")
     if of_seed and set(of_seed) != set(study.seeds):
         listed = ", ".join(map(str, study.seeds))
         raise KeyProblem("model_of_seed", sorted(of_seed), f"a model for each of seeds: {listed}")
