@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from lora_ledger import catalogue, methods
 from lora_ledger.common.yaml import load
+from lora_ledger.methods import recipe
 from lora_ledger.study import evaluation, schema
 from lora_ledger.study.schema import Study
 
@@ -25,8 +26,8 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "compute": [schema.Compute],
     "compute.precision": [schema.Precision],
     "settings.<name>": [schema.Setting],
-    "settings.<name>.optimiser": [schema.Optimiser],
-    "settings.<name>.schedule": [schema.Schedule],
+    "settings.<name>.optimiser": [recipe.Optimiser],
+    "settings.<name>.schedule": [recipe.Schedule],
     "methods.<name>": [*methods.KINDS],
     "budgets.<name>": [schema.Budget],
     "evaluation": [evaluation.Evaluation],
