@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lora_ledger.analysis.blocked import across, contrast, fit, pooled
+from lora_ledger.analysis import blocked
+from lora_ledger.analysis.blocked import across, contrast, fit, pooled, scatters_alike
 
 RNG = np.random.default_rng(9)
 SOYBEANS = np.array(
@@ -25,6 +26,13 @@ SOYBEANS = np.array(
 treatment]: check, Arasan, Spergon, Semesan Jr., Fermate."""
 
 
+@pytest.fixture
+def always_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The residual of all arms, whatever a contrast's own scatter."""
+    monkeypatch.setattr(blocked, "ALIKE", 0.0)
+
+
+@pytest.mark.usefixtures("always_pooled")
 def test_a_published_analysis_of_variance() -> None:
     """Residual 86.56 with 16 degrees of freedom, mean square 5.41; treatment means 10.8 … 5.8."""
     fitted = fit(SOYBEANS)
@@ -41,6 +49,7 @@ def test_a_published_analysis_of_variance() -> None:
     assert check.p == pytest.approx(2 * stats.t.sf(4.1 / check.se, 16))
 
 
+@pytest.mark.usefixtures("always_pooled")
 def test_treatments_sum_of_squares_from_contrasts() -> None:
     """Orthogonal contrasts add up to the 83.84 that the book gives for treatments, 4 df."""
     helmert = np.array([[1, -1, 0, 0, 0], [1, 1, -2, 0, 0], [1, 1, 1, -3, 0], [1, 1, 1, 1, -4]])
@@ -67,6 +76,7 @@ def explicit(values: np.ndarray, weights: list[float]) -> tuple[float, float, in
     return float(c @ beta), math.sqrt(rss[0] / df * (c @ np.linalg.inv(x.T @ x) @ c)), int(df)
 
 
+@pytest.mark.usefixtures("always_pooled")
 @pytest.mark.parametrize("lost", [[], [(0, 1)], [(0, 1), (2, 0), (3, 3)]])
 def test_equals_least_squares_written_out(lost: list[tuple[int, int]]) -> None:
     values = RNG.normal(0, 1, (4, 5)) + RNG.normal(0, 10, (4, 1))
@@ -93,6 +103,44 @@ def test_what_a_block_adds_to_all_arms_changes_nothing() -> None:
     assert (first.estimate, first.se) == pytest.approx((second.estimate, second.se))
 
 
+def test_a_contrast_beside_the_rest_of_the_residual() -> None:
+    """Its own part and the rest from an orthonormal basis of contrasts, quotient by scipy's F."""
+    values = RNG.normal(0, 1, (5, 4)) + RNG.normal(0, 9, (5, 1))
+    basis = np.array([[1, -1, 0, 0], [1, 1, -2, 0], [1, 1, 1, -3]], dtype=float)
+    parts = values @ (basis / np.linalg.norm(basis, axis=1, keepdims=True)).T
+    squares = ((parts - parts.mean(0)) ** 2).sum(0)
+    assert squares.sum() == pytest.approx(fit(values).mean_square * 12)
+    expected = stats.f.sf((squares[0] / 4) / (squares[1:].sum() / 8), 4, 8)
+    assert scatters_alike(fit(values), [1, -1, 0, 0]) == pytest.approx(expected)
+    assert scatters_alike(fit(values[:, :2]), [1, -1]) == 1.0
+
+
+def test_an_arm_that_scatters_more_has_its_own_t_test() -> None:
+    values = RNG.normal(0, 1, (4, 5)) + RNG.normal(0, 9, (4, 1))
+    values[:, 0] += [30, -30, 10, -10]
+    found = contrast(fit(values), [1, -1, 0, 0, 0])
+    reference = stats.ttest_rel(values[:, 0], values[:, 1])
+    assert (found.p, found.df) == pytest.approx((reference.pvalue, 3))
+    assert not found.primary
+    lost = values.copy()
+    lost[3, 1] = np.nan
+    assert contrast(fit(lost), [1, -1, 0, 0, 0]).df == 2
+    both = across([fit(values), fit(values)], [[1, -1, 0, 0, 0]] * 2)
+    assert both.mean.df == 6
+
+
+def test_how_often_arms_that_scatter_alike_lose_the_pool() -> None:
+    """One time in ten, as the F's level says; with one arm at three times, a third of it."""
+    draws = np.random.default_rng(21)
+    lost = []
+    for scale in (1.0, 3.0):
+        sets = draws.normal(0, 1, (1500, 5, 4))
+        sets[:, :, 0] *= scale
+        lost.append(np.mean([contrast(fit(one), [1, -1, 0, 0]).df == 4 for one in sets]))
+    assert lost[0] == pytest.approx(0.10, abs=0.03)
+    assert lost[1] > 0.3
+
+
 def test_bartlett_equals_scipys_on_samples() -> None:
     """Two-arm settings: the mean squares are those of one sample's differences, halved."""
     settings = [RNG.normal(0, s, (n, 2)) for s, n in ((1.0, 5), (2.0, 8), (1.5, 4))]
@@ -104,6 +152,7 @@ def test_bartlett_equals_scipys_on_samples() -> None:
     assert found.mean_square == pytest.approx(squares / 14)
 
 
+@pytest.mark.usefixtures("always_pooled")
 def test_settings_are_pooled_only_where_they_scatter_alike() -> None:
     alike = [fit(RNG.normal(0, 1, (3, 3))) for _ in range(3)]
     assert pooled(alike).holds

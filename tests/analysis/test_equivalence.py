@@ -47,8 +47,9 @@ def test_uneven_margins() -> None:
         tost(over_blocks(VALUES), -0.3, lower=-0.2)
 
 
-def test_within_the_blocked_model() -> None:
+def test_within_the_blocked_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pooled residual of six arms: 4 x 5 = 20 degrees of freedom, not 4."""
+    monkeypatch.setattr(blocked, "ALIKE", 0.0)
     values = RNG.normal(0, 0.1, (5, 6)) + RNG.normal(0, 5, (5, 1))
     fitted = blocked.fit(values)
     found = tost(blocked.contrast(fitted, [1, -1, 0, 0, 0, 0]), 0.2)

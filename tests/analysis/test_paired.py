@@ -88,18 +88,27 @@ def test_crossed_between_its_two_limits() -> None:
     assert (found.p, found.df) == pytest.approx((reference.pvalue, 3))
     by_item = np.repeat(RNG.normal(0.5, 1, (1, 30)), 4, axis=0) + RNG.normal(0, 1e-6, (4, 30))
     found = crossed(by_item)
+    reference = stats.ttest_1samp(by_item[0], 0)
     assert found.se == pytest.approx(by_item[0].std(ddof=1) / math.sqrt(30), rel=1e-4)
-    assert found.df > 1e6
+    assert (found.p, found.df) == pytest.approx((reference.pvalue, 29), rel=1e-3)
 
 
-def test_crossed_by_its_formula() -> None:
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+def test_crossed_by_its_formula(confidence: float) -> None:
+    """Bounds from the two scipy quantiles, weighted; p is the level where a bound is at zero."""
     values = RNG.normal(size=(3, 12)) + RNG.normal(size=12)
     parts = components(values)
-    total = parts.of_seeds + max(parts.of_items - parts.rest, 0)
-    found = crossed(values)
-    df = 2 * total**2 / parts.of_seeds**2
-    low, high = stats.t.interval(0.95, df, values.mean(), math.sqrt(total / 36))
-    assert (found.low, found.high) == pytest.approx((low, high))
+    beyond = max(parts.of_items - parts.rest, 0)
+    assert beyond > 0
+    total, tail = parts.of_seeds + beyond, (1 + confidence) / 2
+    few, many = stats.t.ppf(tail, 2), stats.t.ppf(tail, 11)
+    critical = (parts.of_seeds * few + beyond * many) / total
+    half = critical * math.sqrt(total / 36)
+    found = crossed(values, confidence)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+    assert 2 < found.df < 11
+    at_zero = crossed(values - found.low, confidence)
+    assert at_zero.p == pytest.approx(1 - confidence)
     assert (found.unit, found.n) == ("seeds x items", 3)
 
 

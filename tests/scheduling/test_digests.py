@@ -145,9 +145,10 @@ DECIDE_NO_NUMBER = {
 }
 # Statistics of verdicts: no stage decides yet.
 NOT_ASKED_YET = {
-    *("analysis.association", "analysis.blocked", "analysis.equivalence", "analysis.fronts"),
-    *("analysis.matched", "analysis.multiplicity", "analysis.paired", "analysis.power"),
-    *("analysis.rates", "analysis.student", "analysis.trend"),
+    *("analysis.association", "analysis.blocked", "analysis.coverage", "analysis.equivalence"),
+    *("analysis.fronts", "analysis.matched", "analysis.multiplicity", "analysis.paired"),
+    *("analysis.power", "analysis.rates", "analysis.simulated", "analysis.student"),
+    "analysis.trend",
 }
 
 

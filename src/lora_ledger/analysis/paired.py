@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import special
 
 from .statistics import Array
-from .student import ROUNDING, Estimate, estimated
+from .student import ROUNDING, Estimate, estimated, quantile
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,13 @@ def _mean_square(deviations: Array, each: int, df: int) -> float:
 def crossed(differences: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     """Mean of differences [seeds, items] for seeds and items that were both drawn.
 
-    Variance of the mean: (MS(seeds) + max(MS(items) - MS(rest), 0)) / (seeds·items), with
-    (seeds - 1)·(the same sum)² / MS(seeds)² degrees of freedom, the form that Hillis (2007,
-    Statistics in Medicine 26, section 3) gives for readers x cases: readers are seeds. One seed:
-    the one-sample t over items, which is the sampling error of the evaluation only, and `unit`
-    says `items`.
+    Variance of the mean: (MS(seeds) + max(MS(items) - MS(rest), 0)) / (seeds·items) (Hillis 2007,
+    section 3, where readers are seeds and cases items). Its first part is of few degrees of freedom
+    and its second of many, so the critical value is Cochran's (Cochran & Cox 1957, section 4.14):
+    the mean of t(seeds - 1) and t(items - 1), weighted by the two parts. `df` is what a t of that
+    size has. Hillis's own degrees of freedom are too many where MS(seeds) is small by chance, and
+    cover 92.5 % at three seeds. One seed: the one-sample t over items, which is the sampling error
+    of the evaluation only, and `unit` says `items`.
     """
     parts = components(differences)
     if parts.seeds == 1:
@@ -150,13 +152,23 @@ def crossed(differences: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
         spread = math.sqrt(parts.of_seeds / parts.seeds)
         return estimated(parts.mean, spread, parts.seeds - 1, parts.seeds, "seeds", confidence)
     beyond = max(parts.of_items - parts.rest, 0.0)
-    total = parts.of_seeds + beyond
-    se = math.sqrt(total / (parts.seeds * parts.items))
+    se = math.sqrt((parts.of_seeds + beyond) / (parts.seeds * parts.items))
     if se <= ROUNDING * float(np.abs(differences).max()):
         return estimated(parts.mean, 0.0, parts.seeds - 1, parts.seeds, "seeds x items", confidence)
-    most = 1e9
-    df = min((parts.seeds - 1) * (total / parts.of_seeds) ** 2 if parts.of_seeds else most, most)
+    df = crossed_df(parts.of_seeds, beyond, parts.seeds, parts.items, 1 - confidence)
     return estimated(parts.mean, se, df, parts.seeds, "seeds x items", confidence)
+
+
+def crossed_df(
+    of_seeds: float, of_items: float, seeds: int, items: int, level: float = 0.05
+) -> float:
+    """Degrees of freedom of the t that Cochran's critical value at `level` is."""
+    few, many = quantile(seeds - 1, level), quantile(items - 1, level)
+    critical = (of_seeds * few + of_items * many) / (of_seeds + of_items)
+    low, high = float(min(seeds, items) - 1), float(max(seeds, items) - 1)
+    if not quantile(high, level) < critical < quantile(low, level):
+        return low if critical >= quantile(low, level) else high
+    return float(special.stdtridf(1 - level / 2, critical))
 
 
 def linearised(numer: npt.ArrayLike, denom: npt.ArrayLike) -> Array:

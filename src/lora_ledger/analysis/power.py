@@ -4,6 +4,9 @@ In: an effect or a margin, a spread, and how a study is laid out.
 Out: the power of a test, and the least number that reaches a wanted one; None where no number up to
 the limit does. It does not say how large an effect is: the claim's margin does, since a power at
 the effect that was seen repeats its p (Hoenig & Heisey 2001).
+
+In the blocked model `blocked.ALIKE` of the contrasts lose the pooled residual although arms scatter
+alike, and then have the power of a paired t test, which below nine blocks is not primary.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from .paired import Components
+from .blocked import ALIKE
+from .paired import Components, crossed_df
 from .statistics import Array
 from .student import PRIMARY_DF, quantile
 
@@ -102,11 +106,21 @@ def blocks_needed(
     give `PRIMARY_DF` degrees of freedom.
     """
 
-    def enough(blocks: int) -> bool:
-        df, se = layout.df(blocks), layout.se(residual_sd, blocks)
-        return df >= PRIMARY_DF and power_of_t(effect, se, df, wanted.level) >= wanted.power
+    def power(se: float, df: int) -> float:
+        return power_of_t(effect, se, df, wanted.level)
 
-    return _least(enough, 2, MOST_BLOCKS)
+    return _least(lambda n: _primary(layout, residual_sd, n, power) >= wanted.power, 2, MOST_BLOCKS)
+
+
+def _primary(
+    layout: Layout, residual_sd: float, blocks: int, power: Callable[[float, int], float]
+) -> float:
+    """Power of a primary test: pooled, but for the share of contrasts that are left alone."""
+    df, se = layout.df(blocks), layout.se(residual_sd, blocks)
+    alone = (blocks - 1) * (layout.settings if layout.averaged else 1)
+    lost = ALIKE if df > alone else 0.0
+    found = (1 - lost) * power(se, df) if df >= PRIMARY_DF else 0.0
+    return found + (lost * power(se, alone) if alone >= PRIMARY_DF else 0.0)
 
 
 def blocks_for_equivalence(
@@ -116,12 +130,10 @@ def blocks_for_equivalence(
     if abs(true) >= margin:
         return None
 
-    def enough(blocks: int) -> bool:
-        df, se = layout.df(blocks), layout.se(residual_sd, blocks)
-        chance = power_of_tost(margin, se, df, wanted.level, true)
-        return df >= PRIMARY_DF and chance >= wanted.power
+    def power(se: float, df: int) -> float:
+        return power_of_tost(margin, se, df, wanted.level, true)
 
-    return _least(enough, 2, MOST_BLOCKS)
+    return _least(lambda n: _primary(layout, residual_sd, n, power) >= wanted.power, 2, MOST_BLOCKS)
 
 
 def items_needed(effect: float, sd: float, wanted: Wanted = USUAL) -> int | None:
@@ -168,11 +180,12 @@ def crossed_needed(effect: float, found: Components, wanted: Wanted = USUAL) -> 
     by_seed, by_item, rest = found.variances()
 
     def enough(seeds: int, items: int) -> bool:
-        of_seeds = items * by_seed + rest
-        total = of_seeds + seeds * by_item
-        df = (seeds - 1) * (total / of_seeds) ** 2 if of_seeds else 1e9
-        se = math.sqrt(total / (seeds * items))
-        return power_of_t(effect, se, min(df, 1e9), wanted.level) >= wanted.power
+        of_seeds, of_items = items * by_seed + rest, seeds * by_item
+        if of_seeds + of_items == 0:
+            return effect != 0
+        df = crossed_df(of_seeds, of_items, seeds, items, wanted.level)
+        se = math.sqrt((of_seeds + of_items) / (seeds * items))
+        return power_of_t(effect, se, df, wanted.level) >= wanted.power
 
     return Needed(
         _least(lambda n: enough(n, found.items), 2, MOST_BLOCKS),
