@@ -22,6 +22,7 @@ def near(share: float, sets: int = 2000) -> object:
     return pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / sets))
 
 
+@pytest.mark.slow
 def test_student_covers_what_it_says() -> None:
     """Of normal data a t interval has 95 % and rejects 5 %, at any number of blocks."""
     for seeds in (3, 6):
@@ -30,6 +31,7 @@ def test_student_covers_what_it_says() -> None:
         assert found.rejected == pytest.approx(1 - found.coverage)
 
 
+@pytest.mark.slow
 def test_the_slope_over_blocks_is_a_t_too() -> None:
     found = by_shape("slope over blocks", 5)
     assert [one.coverage for one in found.values()] == [near(0.95), near(0.95)]
@@ -59,6 +61,7 @@ def test_a_bootstrap_of_three_blocks_is_too_narrow() -> None:
     assert not found.holds
 
 
+@pytest.mark.slow
 def test_the_crossed_bootstrap_does_not_decide_at_three_seeds() -> None:
     """Seeds alone vary: near the 75 % of a percentile bootstrap of three, P(|t(2)| < 1.96·√⅔)."""
     rng, draw = np.random.default_rng(19), METHODS["crossed bootstrap"].draw
@@ -105,6 +108,7 @@ def test_the_document_has_a_row_for_each() -> None:
         assert first.count(name) == 1 + len(method.broken), name
 
 
+@pytest.mark.slow
 def test_two_rows_of_the_document_are_as_measured() -> None:
     """Made anew with the numbers of the table; another processor may round a set or two apart."""
     text = Path("docs/statistics.md").read_text("utf-8")
