@@ -18,6 +18,7 @@ def jobs(study: Study) -> dict[str, int]:
         "tune": sum(len(study.rates_of(*pair)) for pair in grids),
         "select": len(grids),
         "train": len(cells.index(study).cells),
+        "trunk": sum(cell.parent is not None for cell in cells.index(study).cells),
         "generate": len(runs),
         "score": len(runs),
         "retain": len(cells.labels(study)) * len(cells.retained(study)),

@@ -187,7 +187,7 @@ def test_a_second_process_on_a_cell_is_told_so(
     module = import_module(f"lora_ledger.stages.{stage}")
     this, file, out = job("full"), tmp_path / "tiny.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True)))
-    args = Namespace(**vars(this), study=str(file), select=None, out=out)
+    args = Namespace(**vars(this), study=str(file), select=None, out=out, trunk=None)
     args.rate = study.methods["full"].learning_rates[0]  # type: ignore[index]
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, this.work], stdin=PIPE, stdout=PIPE, text=True

@@ -136,6 +136,19 @@ def selected(wildcards):
     return ancient(path) if fits else path
 
 
+def left(wildcards):
+    """The record of the trunk that a branch goes on from; nothing for a run of its own."""
+    if STUDY.budgets[wildcards.budget].trunk is None:
+        return []
+    return f"{OUT}/trunk/{cells.label_of(**names_of(wildcards))}.json"
+
+
+def parent(wildcards):
+    """The label of the cell whose run a branch leaves."""
+    trunk = STUDY.budgets[wildcards.budget].trunk
+    return cells.label_of(**{**names_of(wildcards), "budget": trunk})
+
+
 def task_data(wildcards):
     name = wildcards.get("run") or wildcards.task
     return f"{OUT}/data/{cells.corpus_of(STUDY, name)}/record.json"

@@ -87,6 +87,7 @@ rule results:
             for cell in cells.cells(STUDY)
             if not STUDY.keep_weights
         ],
+        branched=[f"{WORK}/branched/{trunk}.done" for trunk in cells.branches(STUDY)],
 
 
 onsuccess:

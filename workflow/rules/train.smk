@@ -12,6 +12,7 @@ rule train:
         gate=gate_of,
         model=model,
         select=selected,
+        trunk=left,
     output:
         **kept("adapter"),
         record=f"{OUT}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}/record.json",
@@ -26,7 +27,7 @@ rule train:
     threads: THREADS
     resources:
         mem_mb=lambda w: need.train_mb(STUDY, w.setting, w.method),
-        disk_mb=lambda w: need.train_disk_mb(STUDY, w.method),
+        disk_mb=lambda w: need.trunk_disk_mb(STUDY, w.setting, w.method),
         runtime=need.TRAIN_MINUTES,
         gpu=GPU,
     params:
@@ -39,6 +40,11 @@ rule train:
             f"--select {input.select}" if input.select else rate_flag(w)
         ),
         name=name_flag,
+        leave=lambda w, input: (
+            f"--trunk {input.trunk}"
+            if input.trunk
+            else f"--leave {WORK}/trunk/{cells.label_of(**names_of(w))}"
+        ),
         starts=f"{WORK}/starts",
         work=f"{WORK}/train/{{on}}{{setting}}/{{method}}/{{budget}}/{{grid}}s{{seed}}",
     message:
@@ -55,6 +61,7 @@ rule train:
             {params.name} \
             --data {params.data:q} \
             {params.rate} \
+            {params.leave} \
             --work {params.work:q} \
             --starts {params.starts:q} \
             --out {params.out:q} \

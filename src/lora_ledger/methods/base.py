@@ -85,6 +85,12 @@ class MethodBase(Frozen):
         return 0
 
     @property
+    def depends_on_length(self) -> bool:
+        """Whether what it does at a step depends on how many steps the run has, so that no shorter
+        run can branch off a longer one."""
+        return False
+
+    @property
     def starts_from_base(self) -> bool:
         """Whether the model's outputs before the first step are the base's, bit for bit."""
         return True

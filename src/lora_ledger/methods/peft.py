@@ -136,6 +136,11 @@ class PeftMethod(MethodBase):
             expected = f"false: {where} has keys and values that recomputing would leave out"
             raise KeyProblem("compute.gradient_checkpointing", True, expected)
 
+    @property
+    def depends_on_length(self) -> bool:
+        """As AdaLoRA's schedule of ranks is."""
+        return self.peft_type == "ADALORA"
+
     def begin(self, model: Any, steps: int) -> None:
         """AdaLoRA's schedule is as long as the run."""
         if self.peft_type != "ADALORA":

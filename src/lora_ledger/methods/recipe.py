@@ -6,9 +6,9 @@ section stands over another. Building them is `training`'s matter.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from lora_ledger.catalogue import Frozen
 from lora_ledger.common.errors import KeyProblem
@@ -25,7 +25,7 @@ READ = {
 }
 """The keys that each optimiser reads."""
 SHAPED = {
-    "constant": ("warmup", "warmup_steps"),
+    "constant": ("warmup", "warmup_steps", "cooldown", "cooldown_steps"),
     "cosine": ("warmup", "warmup_steps", "final"),
     "inverse-sqrt": ("warmup", "warmup_steps", "cooldown", "cooldown_steps"),
 }
@@ -67,9 +67,26 @@ class Schedule(Frozen):
     cooldown: Share = Field(
         0.2,
         description="Inverse square root: share of the steps that fall linearly to 0 at the "
-        "end, unless `cooldown_steps` is given.",
+        "end, unless `cooldown_steps` is given. Constant: the same where it is given, else none.",
     )
     cooldown_steps: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def cools(self) -> bool:
+        """Whether `cooldown` counts: a constant rate falls at the end only where it is told to."""
+        return self.name != "constant" or "cooldown" in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A constant rate's cool-down as it is, so that one which was given and equals the inverse
+        square root's default is not taken for none."""
+        found: dict[str, Any] = handler(self)
+        if self.name == "constant":
+            if self.cools:
+                found["cooldown"] = self.cooldown
+            elif "cooldown" in found:
+                found["cooldown"] = 0.0
+        return found
 
     def check(self, where: str, setting: str = "", own: Schedule | None = None) -> None:
         """Refuse a key that was given and has no say: the schedule, which `setting` may have named,

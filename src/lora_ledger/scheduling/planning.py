@@ -19,7 +19,7 @@ from lora_ledger.study import cells, rates, sources
 from lora_ledger.study.models import model_config, origin
 from lora_ledger.study.schema import Budget, Setting, Study
 
-from . import resources, staleness
+from . import resources, staleness, trunks
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,25 @@ class Plan:
 
 def plan(study: Study, out: Path) -> Plan:
     """The plan of a study whose results are in `out`, as far as there are any."""
-    tokens, unknown, flops = 0, 0, 0.0
+    whole: dict[str, int] = {}
     for cell in cells.cells(study):
         recipe = study.recipe_of(cell.setting, cell.method)
         found = tokens_of(study.budgets[cell.budget], recipe, _packed(out, cell.packed))
-        if found is None:
-            unknown += 1
-            continue
-        method, config = study.methods[cell.method], model_config(study.model_entry(cell.model))
-        tokens += found
-        flops += found * method.flops_per_token(config, recipe.sequence_length)
+        if found is not None:
+            whole[cell.label] = found
+    tokens, flops = 0, 0.0
+    for cell in cells.cells(study):
+        if cell.label in whole:
+            itself = trunks.trained(study, cell.label, whole)
+            config = model_config(study.model_entry(cell.model))
+            length = study.settings[cell.setting].sequence_length
+            tokens += itself
+            flops += itself * study.methods[cell.method].flops_per_token(config, length)
     return Plan(
         jobs=_jobs(study, out),
         cells=len(cells.cells(study)),
         tokens=tokens,
-        unknown=unknown,
+        unknown=len(cells.cells(study)) - len(whole),
         flops=flops,
         memory_mb=_memory_mb(study),
         disk_bytes=_disk_bytes(study),
@@ -150,14 +154,15 @@ def _jobs(study: Study, out: Path) -> dict[str, tuple[int, int]]:
         *(("gate", f"gate/{setting}") for setting in study.settings),
         *(("tune", path) for path in tuned),
         *((_stage(path), path) for path in cells.records(study)),
+        *(("trunk", f"trunk/{cell.label}") for cell in cells.cells(study) if cell.parent),
         ("tabulate", "tables/record"),
         ("figures", "figures/record"),
     ]
     every = Counter(stage for stage, _ in paths)
     done = Counter(stage for stage, path in paths if (out / f"{path}.json").is_file())
     order = (
-        "fetch", "contaminate", "gate", "prepare", "tune", "select", "train", "generate", "score",
-        "diversity", "retain",
+        "fetch", "contaminate", "gate", "prepare", "tune", "select", "train", "trunk", "generate",
+        "score", "diversity", "retain",
     )  # fmt: skip
     named = [stage for stage in order if stage in every]
     rest = [stage for stage in every if stage not in order]
@@ -176,7 +181,8 @@ def _memory_mb(study: Study) -> int:
 
 
 def _disk_bytes(study: Study) -> int:
-    """The models; the weights of all cells, or of one where they go; one run's two checkpoints."""
+    """The models; the weights of all cells, or of one where they go; one run's two checkpoints, and
+    those that its branches go on from."""
     configs = {name: model_config(study.model_entry(name)) for name in study.model_names}
     weights, states = [], []
     for cell in cells.cells(study):
@@ -185,7 +191,7 @@ def _disk_bytes(study: Study) -> int:
         method = study.methods[cell.method]
         trained = 4 * method.trainable_parameters(config)
         weights.append(whole if method.artefact == "model" else trained)
-        states.append(2 * 3 * trained)
+        states.append((2 + len(cells.branches(study).get(cell.label, ()))) * 3 * trained)
     kept = sum(weights) if study.keep_weights else max(weights, default=0)
     return (
         sum(4 * total_parameters(config) for config in configs.values())

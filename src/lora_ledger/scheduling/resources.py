@@ -85,6 +85,13 @@ def train_disk_mb(study: Study, method: str) -> int:
     return 500 + int(max(needed) * 4 / MB)
 
 
+def trunk_disk_mb(study: Study, setting: str, method: str) -> int:
+    """A run's own, and a checkpoint for each branch of the setting."""
+    branches = sum(study.budgets[one].trunk is not None for one in study.budgets_of(setting))
+    held = max(study.methods[method].held_parameters(config) for config in _configs(study))
+    return train_disk_mb(study, method) + int(branches * 3 * held * 4 / MB)
+
+
 def gpus(study: Study) -> int:
     """Devices of one job: 1 on CUDA, or where `auto` would find it; else 0."""
     found = study.compute.device == "auto" and limits.gpus() > 0

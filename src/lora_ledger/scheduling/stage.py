@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_ledger.records.record import Input, Record, digest_json, write_record
+from lora_ledger.study import rates
 from lora_ledger.study.schema import Study
+from lora_ledger.study.training_inputs import decides
 from lora_ledger.training.regimes import regime
 
 from .digests import code_digest
@@ -151,6 +153,16 @@ def asked_of_training(study: Study) -> dict[str, Any]:
     """Precision of the training and of its validation, and the plain back-end, where named."""
     plain = {"backend": "plain"} if study.compute.backend == "plain" else {}
     return {**lean(study.compute.precision), **plain}
+
+
+def of_a_run(study: Study, names: Names) -> dict[str, Any]:
+    """What decides the weights; the rate as `names` has it where it was selected."""
+    setting, method = names["setting"], names["method"]
+    rate = float(names["rate"]) if "rate" in names else rates.given_rate(study, setting, method)
+    return {
+        **decides(study, setting, method, names["budget"], int(names["seed"]), rate),
+        **asked_of_training(study),
+    }
 
 
 def code_of_all_methods(study: Study) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,15 @@ from lora_ledger.common.devices import claim_device
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.records.record import Record, digest_json, read_record
 from lora_ledger.scheduling.stage import (
-    Names,
     Stage,
-    asked_of_training,
     code_of_all_methods,
+    of_a_run,
     of_evaluation,
     training_modules,
 )
 from lora_ledger.study import cells, rates
 from lora_ledger.study.file import load
 from lora_ledger.study.schema import Study
-from lora_ledger.study.training_inputs import decides
 
 from ._main import flag, place, run
 
@@ -36,17 +35,9 @@ if TYPE_CHECKING:
     from lora_ledger.training.run import Job
 
 
-def reads(study: Study, names: Names) -> dict[str, Any]:
-    """What decides the weights; the rate as `names` has it where it was selected."""
-    setting, method = names["setting"], names["method"]
-    rate = float(names["rate"]) if "rate" in names else rates.given_rate(study, setting, method)
-    return {
-        **decides(study, setting, method, names["budget"], int(names["seed"]), rate),
-        **asked_of_training(study),
-    }
-
-
-STAGE = Stage("train", ("the first",), reads, of_evaluation, modules=training_modules, torch=True)
+STAGE = Stage(
+    "train", ("the first",), of_a_run, of_evaluation, modules=training_modules, torch=True
+)
 FLAGS = (
     flag("study"),
     flag("setting"),
@@ -58,7 +49,9 @@ FLAGS = (
     place("model", "model folder"),
     place("data", "packed data of the setting"),
     place("select", "select record that holds the learning rate", required=False),
+    place("trunk", "record of the trunk that a branch goes on from", required=False),
     place("work", "checkpoints; removed at the end"),
+    place("leave", "folder for the state where branches leave this run", required=False),
     place("starts", "folder that the study's runs share", required=False),
     place("out", "folder of the cell"),
 )
@@ -82,8 +75,14 @@ def rate_of(study: Study, setting: str, method: str, select: Path | None) -> flo
     return given
 
 
-def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Record:
-    """Train and save a cell; returns its record, the one that is there if it fits already."""
+def train(
+    study: Study, job: Job, out: Path, select: Path | None = None, trunk: Path | None = None
+) -> Record:
+    """Train and save a cell; returns its record, the one that is there if it fits already.
+
+    A branch whose trunk left no checkpoint in its work folder is trained from the first step, to
+    the same bits.
+    """
     from lora_ledger.training import saving
     from lora_ledger.training.run import inputs_of, settings_of
     from lora_ledger.training.run import train as run_training
@@ -114,7 +113,7 @@ def train(study: Study, job: Job, out: Path, select: Path | None = None) -> Reco
         inputs=inputs,
         settings=settings,
         results={**outcome.results, "weights": weights},
-        run={**outcome.run, **_chosen_by(select)},
+        run={**outcome.run, **_chosen_by(select), **_branched_off(trunk, outcome.run, cell)},
         status="diverged" if outcome.diverged else "complete",
         resolved={"rate": repr(job.rate)},
     )
@@ -134,12 +133,24 @@ def cell_of(study: Study, job: Any) -> cells.Cell:
         known = study.models_at(job.setting, job.seed)
         require("--model-name", str(job.model_name), known, f"a model of {job.setting}")
     model = job.model_name if study.several else None
-    return cells.Cell(job.setting, job.method, job.budget, job.seed, model, rate)
+    return cells.cell_of(study, job.setting, job.method, job.budget, job.seed, model, rate)
 
 
 def _chosen_by(select: Path | None) -> dict[str, Any]:
     """The selection that the rate comes from: of the run, as the rate alone decides the weights."""
     return {"select": read_record(select).input.model_dump()} if select else {}
+
+
+def _branched_off(trunk: Path | None, run: Mapping[str, Any], cell: cells.Cell) -> dict[str, Any]:
+    """What a branch did not train itself: of the run, as it decides no bit."""
+    if trunk is None:
+        return {}
+    record = read_record(trunk)
+    steps = record.results["steps"]
+    if record.status == "diverged" or not steps or run.get("went_on_at", 0) < steps:
+        return {}
+    taken = {"cell": cell.parent, "steps": steps, "tokens": record.results["tokens"]}
+    return {"trunk": {**taken, "record": record.input.model_dump()}}
 
 
 def _present(
@@ -198,9 +209,10 @@ def main(args: argparse.Namespace) -> str:
         args.work,
         args.starts,
         model_name=args.model_name,
+        leave=args.leave,
     )
     with alone(args.work):
-        record = train(study, job, args.out, args.select)
+        record = train(study, job, args.out, args.select, args.trunk)
     return f"{record.cell}: {record.status} after {record.results['steps']} steps"
 
 

@@ -26,7 +26,7 @@ class Cell:
     """One trained model: a point on the study's axes.
 
     `model` is None where the study has one, `rate` where one rate is reported, and `parent` (the
-    `asked` of another cell) where the cell does not go on from another.
+    label of another cell) where the cell does not branch off another's run.
     """
 
     setting: str
@@ -58,13 +58,42 @@ class Cell:
         return self.setting if self.model is None else f"{self.model}/{self.setting}"
 
 
+def label_of(
+    setting: str,
+    method: str,
+    budget: str,
+    seed: str,
+    model: str | None = None,
+    rate: str | None = None,
+) -> str:
+    """The label of the cell that a training job's names are of."""
+    return Cell(setting, method, budget, int(seed), model, float(rate) if rate else None).label
+
+
+def cell_of(
+    study: Study,
+    setting: str,
+    method: str,
+    budget: str,
+    seed: int,
+    model: str | None,
+    rate: float | None,
+) -> Cell:
+    """The cell at a point on the study's axes, with the cell whose run it branches off."""
+    trunk = study.budgets[budget].trunk
+    parent = Cell(setting, method, trunk, seed, model, rate).label if trunk else None
+    return Cell(setting, method, budget, seed, model, rate, parent)
+
+
 class Index:
     """What is looked up in a study by name, made once."""
 
     def __init__(self, study: Study) -> None:
         several = study.several
         self.cells = tuple(
-            Cell(setting, method, budget, seed, model, rate)
+            cell_of(study, setting, method, budget, seed, model, rate)
+            if study.budgets[budget].trunk
+            else Cell(setting, method, budget, seed, model, rate)
             for setting in study.settings
             for method in study.methods_of(setting)
             for budget in study.budgets_of(setting)
@@ -76,6 +105,10 @@ class Index:
         self.bases = {f"{BASE}/{name}": name for name in study.model_names}
         if not several:
             self.bases = {BASE: study.model_names[0]}
+        self.branches: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            if cell.parent is not None:
+                self.branches.setdefault(cell.parent, []).append(cell)
         self.permissions: dict[tuple[str, str], str] = {}
         for pair in study.contamination:
             self.permissions.setdefault((pair.corpus, pair.task), pair.reason)
@@ -152,6 +185,11 @@ def packed(study: Study) -> dict[str, tuple[str, str]]:
         for setting in study.settings
         for model in study.models_of(setting)
     }
+
+
+def branches(study: Study) -> dict[str, list[Cell]]:
+    """By the label of a trunk, the cells that branch off its run."""
+    return index(study).branches
 
 
 def labels(study: Study) -> list[str]:

@@ -26,7 +26,7 @@ from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.methods import MethodBase
 from lora_ledger.models.architecture import ArchitectureError
 
-from . import corpus_entries, models, sources
+from . import branches, corpus_entries, models, sources
 from . import schema as schema
 from .evaluation import LikelihoodTask, TaskRun
 from .models import folder_config, model_config, positions
@@ -81,6 +81,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         for name in study.model_names:
             models.check_base(study, name)
         _check_methods(study)
+        branches.check(study)
         _check_window(study)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))

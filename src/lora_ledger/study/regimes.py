@@ -31,6 +31,8 @@ class Facts:
     unit: str = "nats"
     """Of the measure, summed over an example."""
     better: Literal["lower", "higher"] = "lower"
+    cools: bool = False
+    """Whether a duration may be a longer run that is left and cooled down, as in Biderman et al."""
 
 
 def _by_name(found: Iterable[Facts]) -> dict[str, Facts]:
@@ -39,7 +41,7 @@ def _by_name(found: Iterable[Facts]) -> dict[str, Facts]:
 
 REGIMES = _by_name(
     (
-        Facts("cpt", content="text", resampled="blocks"),
+        Facts("cpt", content="text", resampled="blocks", cools=True),
         Facts("ift", content="pairs", resampled="examples"),
     )
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from lora_ledger.catalogue import (
     CorpusEntry,
@@ -23,6 +23,7 @@ from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.methods import Method
 from lora_ledger.methods.recipe import over
 
+from .budgets import Budget as Budget
 from .compute import Compute as Compute
 from .compute import Precision as Precision
 from .evaluation import Evaluation, Name
@@ -36,32 +37,6 @@ RESERVED_SETTINGS = ("base", "other", "derived", "trunk", "sequence", "random")
 """First parts of what else is evaluated like a cell."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What numpy takes for one."""
-
-
-class Budget(Frozen):
-    """How much one run trains, in one of five units."""
-
-    tokens: PositiveInt | None = Field(None, description="Tokens that bear loss.")
-    epochs: PositiveFloat | None = Field(None, description="Passes over the data.")
-    examples: PositiveInt | None = None
-    steps: PositiveInt | None = Field(None, description="Optimiser steps.")
-    episodes: PositiveInt | None = Field(None, description="Sampled answers that are rewarded.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Budget:
-        given = [unit for unit in UNITS if getattr(self, unit) is not None]
-        if len(given) != 1:
-            raise KeyProblem(
-                given[0] if given else "tokens",
-                " and ".join(given) or None,
-                f"one of {_either(UNITS)}",
-            )
-        return self
-
-    @property
-    def unit(self) -> str:
-        """The key that is given."""
-        return next(unit for unit in UNITS if getattr(self, unit) is not None)
 
 
 class Study(Frozen):

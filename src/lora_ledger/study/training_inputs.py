@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .branches import trunk_of
 from .schema import Study
 
 DECIDES = frozenset(
@@ -73,7 +74,17 @@ def decides(
     found: dict[str, Any] = {
         "setting": said,
         "method": study.methods[method].resolved(defaults=defaults),
-        "budget": study.budgets[budget].model_dump(mode="json", exclude_none=True),
+        "budget": _budget(study, setting, method, budget),
         "seed": seed,
     }
     return found if rate is None else {**found, "learning_rate": rate}
+
+
+def _budget(study: Study, setting: str, method: str, budget: str) -> dict[str, Any]:
+    """A budget without names. Of a branch's trunk only the length decides anything, and that where
+    its warm-up is a share: the branch has it too."""
+    said = study.budgets[budget].model_dump(mode="json", exclude_defaults=True, exclude={"trunk"})
+    trunk, schedule = trunk_of(study, budget), study.recipe_of(setting, method).schedule
+    if trunk is None or schedule.warmup_steps is not None or not schedule.warmup:
+        return said
+    return {**said, "from": trunk.model_dump(mode="json", exclude_defaults=True)}

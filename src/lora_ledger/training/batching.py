@@ -58,6 +58,12 @@ class Order:
         return sum(self.tokens[:step])
 
 
+def batch_of(examples: Sequence[Example], order: Order, step: int) -> int:
+    """The same number for steps on the same token ids, in whatever order."""
+    rows = (tuple(examples[i].input_ids) for i in order.examples_of(step))
+    return hash(tuple(sorted(rows)))
+
+
 def order_of(
     examples: Sequence[Example], budget: Budget, seed: int, batch_size: int, micro_batch_size: int
 ) -> Order:

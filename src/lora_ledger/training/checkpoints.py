@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lora_ledger.records.atomic import share
+from lora_ledger.records.atomic import new_folder, share
 
 LOCK = "alone.lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -50,14 +50,44 @@ def keep_only(work: Path, path: Path) -> None:
             _remove(other)
 
 
-def newest(work: Path, fingerprint: str) -> Path | None:
-    """The newest whole checkpoint of the run with this fingerprint; all others are deleted."""
+def step_of(path: Path) -> int:
+    """The step whose checkpoint a folder is."""
+    return int(path.name.removeprefix(PREFIX))
+
+
+def whole(work: Path, fingerprint: str) -> list[Path]:
+    """The whole checkpoints of the run with this fingerprint, the newest first."""
     found = []
     for path in work.glob(f"{PREFIX}*"):
         marker = path / MARKER
         if marker.is_file() and marker.read_text("utf-8") == fingerprint:
             found.append(path)
-    best = max(found, key=lambda path: int(path.name.removeprefix(PREFIX)), default=None)
+    return sorted(found, key=step_of, reverse=True)
+
+
+def link(path: Path, work: Path, fingerprint: str) -> None:
+    """A whole checkpoint as one of another run, in its folder: whole or not at all.
+
+    The files are the same ones, or copies on a disk that has no links; none is ever written again.
+    """
+    to = folder(work, step_of(path))
+    if to in whole(work, fingerprint):
+        return
+    with new_folder(to) as made:
+        for file in path.iterdir():
+            if file.name == MARKER:
+                continue
+            try:
+                os.link(file, made / file.name)
+            except OSError:
+                shutil.copy2(file, made / file.name)
+        complete(made, fingerprint)
+    _sync(work)
+
+
+def newest(work: Path, fingerprint: str) -> Path | None:
+    """The newest whole checkpoint of the run with this fingerprint; all others are deleted."""
+    best = next(iter(whole(work, fingerprint)), None)
     for path in work.glob(f"{PREFIX}*"):
         if path != best:
             _remove(path)
@@ -65,21 +95,21 @@ def newest(work: Path, fingerprint: str) -> Path | None:
 
 
 @contextmanager
-def alone(work: Path) -> Iterator[None]:
+def alone(work: Path, wait: bool = False) -> Iterator[None]:
     """Have the folder to oneself; the kernel lets go of it when the process ends, however it ends.
 
-    Raises ValueError when another process has it.
+    Raises ValueError when another process has it, unless this one is to `wait` for it.
     """
-    handle = _locked(work)
+    handle = _locked(work, wait)
     while handle is None:
-        handle = _locked(work)
+        handle = _locked(work, wait)
     try:
         yield
     finally:
         os.close(handle)
 
 
-def _locked(work: Path) -> int | None:
+def _locked(work: Path, wait: bool) -> int | None:
     """The handle that holds the lock; None when the folder was removed meanwhile."""
     work.mkdir(parents=True, exist_ok=True)
     try:
@@ -87,7 +117,7 @@ def _locked(work: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         holder = os.read(handle, 32).decode("ascii", "replace").strip()
         os.close(handle)

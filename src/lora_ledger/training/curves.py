@@ -10,6 +10,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+CURVES = "curves.json"
+"""Their file in a checkpoint."""
+WEIGHTS = "weights.safetensors"
+"""Beside it, those that train."""
 Point = tuple[int, int, float]
 """Optimiser step, loss-bearing tokens so far, mean per token."""
 

@@ -25,15 +25,14 @@ from lora_ledger.methods import MethodBase
 from lora_ledger.methods.recipe import Optimiser, Schedule
 
 from . import checkpoints, loss, optimisers, patching, plain
-from .batching import Example, Order, collate
-from .curves import Curves
+from .batching import Example, Order, batch_of, collate
+from .branching import Trunk
+from .curves import CURVES, WEIGHTS, Curves
 from .progress import Progress
 from .regimes import Regime
 from .schedules import multiplier
 from .validation import Validation
 
-WEIGHTS = "weights.safetensors"
-CURVES = "curves.json"
 METHOD = "method.pt"
 
 
@@ -65,13 +64,15 @@ class Run:
     """Whether transformers' own forward and loss are trained with, or what `patching` installs."""
     start: Path | None = None
     """Where runs that begin from the same weights leave the validation's nats to one another."""
+    trunk: Trunk | None = None
+    """What is left for the runs that branch off the same trunk."""
 
 
 def fit(model: Any, run: Run) -> tuple[Curves, dict[str, Any], dict[str, float]]:
     """Train, or go on training; returns the curves, the validation's results, and how fast it went.
 
-    The last value holds `tokens_per_second` (loss-bearing, without the first step) and
-    `first_step_seconds`.
+    The last value holds `tokens_per_second` (loss-bearing, without the first step),
+    `first_step_seconds`, and `went_on_at`, the step of the checkpoint, if there was one.
     """
     run.work.mkdir(parents=True, exist_ok=True)
     curves = Curves()
@@ -81,13 +82,18 @@ def fit(model: Any, run: Run) -> tuple[Curves, dict[str, Any], dict[str, float]]
     last = checkpoints.newest(run.work, run.fingerprint)
     if last is not None:
         curves.load(last / CURVES)
+        trainer.leave(last)
     else:
         validation.measure(trainer.model, curves, 0)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if not curves.diverged:
+    stops = run.trunk is not None and run.trunk.until is not None
+    if not curves.diverged and not stops:
         validation.measure(trainer.model, curves, len(run.order.steps))
     patching.uninstall(model)
-    return curves, validation.results(curves), trainer.watch.speed()
+    speed = trainer.watch.speed()
+    if last is not None:
+        speed["went_on_at"] = checkpoints.step_of(last)
+    return curves, validation.results(curves), speed
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
@@ -107,7 +113,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             (plain if run.plain else loss).nats_of_examples,
             run.start,
         )
-        self.validate_at = self.validation.steps()
+        trunk = run.trunk
+        self.validate_at = self.validation.steps() | (trunk.measure if trunk else set())
+        self.save_at = {*trunk.leave, trunk.until} if trunk else set()
         self.nats = 0.0
         self.started = 0.0
         self.seconds: list[float] = []
@@ -152,13 +160,14 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             return
         if step in self.validate_at:
             self.validation.measure(model, curves, step)
-        if step % self.run.checkpoint_steps == 0 and step < len(order.steps):
+        regular = step % self.run.checkpoint_steps == 0 and step < len(order.steps)
+        if regular or step in self.save_at:
             control.should_save = True
+        if self.run.trunk and step == self.run.trunk.until:
+            control.should_training_stop = True
 
     def trained_on(self, step: int) -> int:
-        """The same number for steps on the same token ids, in whatever order."""
-        rows = (tuple(self.run.train[i].input_ids) for i in self.run.order.examples_of(step))
-        return hash(tuple(sorted(rows)))
+        return batch_of(self.run.train, self.run.order, step)
 
     def speed(self) -> dict[str, float]:
         """Of this process's steps."""
@@ -276,7 +285,14 @@ class CellTrainer(Trainer):  # type: ignore[misc]
         self.curves.save(path / CURVES)
         torch.save(self.run.method.state(self.model), path / METHOD)
         checkpoints.complete(path, self.run.fingerprint)
+        self.leave(path)
         checkpoints.keep_only(self.run.work, path)
+
+    def leave(self, path: Path) -> None:
+        """Hand a checkpoint over to the runs that branch off at its step, if any do."""
+        trunk = self.run.trunk
+        if trunk and checkpoints.step_of(path) in trunk.leave:
+            checkpoints.link(path, trunk.folder, trunk.fingerprint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from safetensors.torch import load_file

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +27,10 @@ from lora_ledger.records.record import Input, digest_json, identity
 from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 
-from .batching import Example, order_of, read_examples
+from . import branching, checkpoints
+from .batching import Example, batch_of, read_examples
 from .regimes import regime
+from .validation import between
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,18 @@ class Job:
     """The digest of the code that runs, which decides what may be shared."""
     model_name: str | None = None
     """The model's name, where the study has several."""
+    leave: Path | None = None
+    """A folder that runs off the same trunk share, for their state where branches leave it."""
+    stop: bool = False
+    """Whether the run ends where its cool-down would begin: it leaves a checkpoint, and no more."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run. `model` holds the trained weights; `examples` are the validation's."""
+    """A finished run. `model` holds the trained weights; `validation` are its examples.
+
+    Of a run that stops where it is left only `diverged` says anything.
+    """
 
     model: Any
     diverged: bool
@@ -90,7 +100,7 @@ def inputs_of(job: Job) -> dict[str, Input]:
 def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     """Run a job, or go on with it from a checkpoint of the same fingerprint.
 
-    Raises ValueError or KeyProblem for data or ranks that cannot be trained with.
+    Raises ValueError or KeyProblem for data, ranks or branches that cannot be trained with.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     with loading():
@@ -115,9 +125,24 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
     validation = read_examples(
         load_from_disk(str(job.data / "validation")), setting.validation_examples
     )
-    order = order_of(
-        examples, study.budgets[job.budget], job.seed, setting.batch_size, setting.micro_batch_size
-    )
+    names = (job.setting, job.method, job.budget, job.seed)
+    course = branching.course(study, *names, examples)
+    order = course.order
+    trunk = _trunk(study, job, course, examples)
+    if trunk and trunk.until is not None:
+        points = setting.validation_points if any(one.loss_tokens for one in validation) else 0
+
+        def lost(curve: Sequence[tuple[int, int, float]]) -> bool:
+            return regime(setting.regime).diverged(
+                curve, sum(order.tokens), lambda step: batch_of(examples, order, step)
+            )
+
+        branching.take(trunk, job.work, fingerprint, between(course.steps, points), lost)
+        there = checkpoints.newest(job.work, fingerprint)
+        if trunk.until == (checkpoints.step_of(there) if there else 0):
+            if there:
+                checkpoints.link(there, trunk.folder, trunk.fingerprint)
+            return Outcome(None, False, {}, {}, validation)
     config = json.loads((job.model / "config.json").read_text("utf-8"))
     taken = method.virtual_tokens
     room = config.get("max_position_embeddings", setting.sequence_length + taken) - taken
@@ -148,7 +173,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             train=examples,
             validation=validation,
             optimiser=setting.optimiser,
-            schedule=setting.schedule,
+            schedule=course.schedule,
             rate=job.rate,
             clip=setting.max_grad_norm,
             seed=job.seed,
@@ -165,6 +190,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             method=method,
             plain=engine(study, job.method) == "plain",
             start=_start(study, job),
+            trunk=trunk,
         ),
     )
     # Trainer and callbacks hold one another, and with them optimiser states of twice the weights'
@@ -193,6 +219,31 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         memory = torch.cuda.max_memory_allocated()
     run = {**speed, "peak_memory_bytes": memory}
     return Outcome(model, curves.diverged, results, run, validation)
+
+
+def _trunk(
+    study: Study, job: Job, own: branching.Course, examples: Sequence[Example]
+) -> branching.Trunk | None:
+    """What the run leaves for others; None where none shares a trunk with it."""
+    beside = branching.budgets_beside(study, job.setting, job.budget)
+    if job.leave is None or not (beside or job.stop):
+        return None
+    others = [
+        branching.course(study, job.setting, job.method, budget, job.seed, examples)
+        for budget in beside
+    ]
+    settings = settings_of(study, job)
+    setting = settings["setting"]
+    schedule = {"name": own.schedule.name, "warmup_steps": own.warmup}
+    known = {
+        **settings,
+        "budget": None,
+        "setting": {**setting, "schedule": schedule, "validation_points": None},
+        "inputs": {name: one.id for name, one in inputs_of(job).items()},
+        "code": job.code,
+    }
+    points = setting["validation_points"]
+    return branching.trunk_for(own, others, points, job.leave, digest_json(known), job.stop)
 
 
 def _start(study: Study, job: Job) -> Path | None:

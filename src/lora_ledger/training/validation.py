@@ -21,6 +21,12 @@ from .curves import Curves
 from .regimes import Regime
 
 
+def between(total: int, times: int) -> frozenset[int]:
+    """`times` steps, evenly between the first and the last of `total`; fewer in a short run."""
+    found = {round(total * k / (times + 1)) for k in range(1, times + 1)}
+    return frozenset(found - {0, total})
+
+
 @dataclass(frozen=True)
 class Validation:
     """What is measured of one run, and in which arithmetic."""
@@ -43,9 +49,7 @@ class Validation:
 
     def steps(self) -> frozenset[int]:
         """The steps after which is measured, evenly between start and end."""
-        total = len(self.order.steps)
-        between = {round(total * k / (self.times + 1)) for k in range(1, self.times + 1)}
-        return frozenset(between - {0, total})
+        return between(len(self.order.steps), self.times)
 
     def measure(self, model: Any, curves: Curves, step: int) -> None:
         """Measure after `step` steps; a last mean that is not finite means divergence."""
@@ -67,8 +71,8 @@ class Validation:
 
     def results(self, curves: Curves) -> dict[str, Any]:
         """As a record holds it: `start` and `end` of each example, summed over its `tokens`; the
-        mean over all tokens at each step of `curve`."""
-        facts = self.regime.facts
+        mean over all tokens at each step of `curve`, without what was measured for others."""
+        facts, own = self.regime.facts, self.steps() | {0, len(self.order.steps)}
         return {
             "measure": facts.measure,
             "unit": facts.unit,
@@ -77,7 +81,7 @@ class Validation:
             "bytes": [example.bytes for example in self.examples],
             "start": curves.start,
             "end": curves.end,
-            "curve": curves.validation,
+            "curve": [point for point in curves.validation if point[0] in own],
         }
 
     def _known_start(self) -> list[float] | None:
