@@ -22,6 +22,8 @@ def jobs(study: Study) -> dict[str, int]:
         "generate": len(runs),
         "score": len(runs),
         "retain": len(cells.labels(study)) * len(cells.retained(study)),
+        "spectrum": len(cells.labels(study)) if study.evaluation.spectrum else 0,
+        "subspaces": len(cells.subspaces(study)),
         "diversity": sum(study.evaluation.generate[run].diversity for run, _ in runs),
         "tabulate": 1,
         "figures": 1,

@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_left_what_it_should(finished: Path) -> None:
     study = load("smoke")
     out = finished / "results/smoke"
-    for table in ("learning", "forgetting", "diversity", "cost"):
+    for table in cells.tables(study):
         for form in ("csv", "md", "tex"):
             assert (out / f"tables/{table}.{form}").stat().st_size > 200
     assert (out / "figures/learning-forgetting.png").stat().st_size > 5000
@@ -200,10 +200,10 @@ def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
         "\nothers:\n  theirs: {source: {kind: local, path: theirs}, tasks: [code]}\n\n"
         "evaluation:\n",
     )
-    evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 2}
+    evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 2, "spectrum": 1}
     assert jobs(finished) == {"fetch_other": 1, **evaluated, "tabulate": 1, "figures": 1}
     snakemake(finished)
-    for stage in ("retain/general", "retain/facts", "score/code", "diversity/code"):
+    for stage in ("retain/general", "retain/facts", "score/code", "diversity/code", "spectrum"):
         folder = finished / "results/smoke" / stage
         mine = read_record(folder / f"{label}.json").results
         assert read_record(folder / "other/theirs.json").results == mine
@@ -247,7 +247,8 @@ def test_a_new_method_runs_its_own_cell_only(finished: Path) -> None:
     )
     found = jobs(finished)
     path.write_text(before)
-    assert found == {"train": 1, "retain": 2, "tabulate": 1, "figures": 1}
+    compared = {"spectrum": 1, "subspaces": 1}
+    assert found == {"train": 1, "retain": 2, **compared, "tabulate": 1, "figures": 1}
 
 
 def test_a_widened_grid_trains_no_cell_whose_rate_stayed(finished: Path) -> None:
@@ -310,6 +311,7 @@ def test_a_rate_that_is_added_to_a_reported_grid_adds_its_cells_alone(finished: 
         "score": 3,
         "retain": 6,
         "diversity": 3,
+        "spectrum": 3,
         "tabulate": 1,
         "figures": 1,
     }
@@ -330,7 +332,10 @@ def test_weights_that_were_not_kept_are_trained_again_and_nothing_else(finished:
     assert not any(folder.exists() for folder in weights)
     assert jobs(finished) == {}
     files = [
-        p for s in ("train", "retain", "generate") for p in (out / s).rglob("*") if p.is_file()
+        p
+        for s in ("train", "retain", "generate", "spectrum")
+        for p in (out / s).rglob("*")
+        if p.is_file()
     ]
     held = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
     edited(path, "tasks: [words]", "tasks: [words, more-words]")

@@ -48,7 +48,11 @@ def test_leading_directions(shape: tuple[int, int]) -> None:
     matrix = rng.standard_normal(shape)
     values, top = leading(matrix, 4)
     near(top, matrix)
-    assert (len(values), top.left.shape, top.right.shape) == (36 if 36 in shape else 48, (shape[0], 4), (4, shape[1]))
+    assert (len(values), top.left.shape, top.right.shape) == (
+        36 if 36 in shape else 48,
+        (shape[0], 4),
+        (4, shape[1]),
+    )
     left = np.linalg.svd(matrix)[0][:, :4]
     np.testing.assert_allclose(np.abs(np.sum(left * top.left, axis=0)), 1, atol=1e-9)
     low = rng.standard_normal((shape[0], 2)) @ rng.standard_normal((2, shape[1]))

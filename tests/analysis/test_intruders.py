@@ -104,9 +104,7 @@ def test_chance_is_the_beta_law(dimension: int, vectors: int) -> None:
     ("dimension", "vectors", "median", "p99"),
     [(192, 192, 0.2103, 0.2871), (576, 576, 0.1351, 0.1777), (1536, 576, 0.0827, 0.1097)],
 )
-def test_chance_is_what_draws_have(
-    dimension: int, vectors: int, median: float, p99: float
-) -> None:
+def test_chance_is_what_draws_have(dimension: int, vectors: int, median: float, p99: float) -> None:
     """Quantiles of 40,000 random directions each, drawn once."""
     assert intruders.chance(dimension, vectors, 0.5) == pytest.approx(median, rel=0.01)
     assert intruders.chance(dimension, vectors, 0.99) == pytest.approx(p99, rel=0.01)

@@ -46,9 +46,7 @@ def test_amplification_by_hand() -> None:
     base = np.zeros((4, 4))
     base[0, 1], base[3, 3] = 0.5, 2.0
     e = np.eye(4)
-    found = subspaces.amplification(
-        Decomposition(e[:, :1], np.array([3.0]), e[1:2]), base
-    )
+    found = subspaces.amplification(Decomposition(e[:, :1], np.array([3.0]), e[1:2]), base)
     norm = math.sqrt(0.25 + 4)
     assert found["projected"] == pytest.approx(0.5)
     assert found["factor"] == pytest.approx(6)
@@ -66,9 +64,7 @@ def test_random_subspaces_against_draws() -> None:
     base = rng.standard_normal((30, 20)) * np.linspace(3, 0.1, 20)
     drawn, said = [], 0.0
     for _ in range(400):
-        some = Decomposition(
-            orthonormal(rng, 30, 3), np.ones(3), orthonormal(rng, 20, 3).T
-        )
+        some = Decomposition(orthonormal(rng, 30, 3), np.ones(3), orthonormal(rng, 20, 3).T)
         found = subspaces.amplification(some, base)
         drawn.append(found["projected"] ** 2)
         said = found["random"]

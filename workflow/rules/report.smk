@@ -11,7 +11,7 @@ rule tabulate:
         record=f"{OUT}/tables/record.json",
         tables=expand(
             f"{OUT}/tables/{{table}}.{{form}}",
-            table=["learning", "forgetting", "diversity", "cost"],
+            table=cells.tables(STUDY),
             form=["csv", "md", "tex"],
         ),
     log:

@@ -10,12 +10,11 @@ both leaves a problem as small as the rank. It measures nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[np.float64]
 SMALLEST = 1e-5
 """Least over largest singular value, above which vectors through the Gram matrix are orthogonal to
 1e-6: what is lost is the machine's epsilon over its square."""
@@ -72,7 +71,8 @@ def singular_values(matrix: Array) -> Array:
     """All singular values, without vectors."""
     wide = matrix.shape[0] < matrix.shape[1]
     tall = (matrix.T if wide else matrix).astype(np.float64)
-    return np.sqrt(np.maximum(np.linalg.eigvalsh(tall.T @ tall)[::-1], 0.0))
+    found: Array = np.sqrt(np.maximum(np.linalg.eigvalsh(tall.T @ tall)[::-1], 0.0))
+    return found
 
 
 def of_product(up: Array, down: Array) -> Decomposition:

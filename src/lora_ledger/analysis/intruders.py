@@ -2,8 +2,8 @@
 
 In: singular vectors of W₀ + ΔW and of W₀. Out: how like each tuned one is to the nearest of the
 base's, counts, and what chance gives. It decomposes nothing.
-Shuttleworth et al. 2025 (section 3, algorithm 1): the j-th singular vector y of the tuned weights is
-an intruder when max_i |cos(y, x_i)| < ε over all singular vectors x_i of the base; counted among
+Shuttleworth et al. 2025 (section 3, algorithm 1): the j-th singular vector y of the tuned weights
+is an intruder when max_i |cos(y, x_i)| < ε over all singular vectors x_i of the base; counted among
 the k of the largest singular values. They take left vectors, k = 10 and ε = 0.5.
 """
 
@@ -21,8 +21,9 @@ GRID = 200_001
 
 
 def similarities(tuned: Array, base: Array) -> Array:
-    """max_i |cos| of each column of `tuned` with the columns of `base`; columns are unit vectors."""
-    return np.max(np.abs(base.T @ tuned), axis=0)
+    """max_i |cos| of each column of `tuned` with those of `base`; columns are unit vectors."""
+    found: Array = np.max(np.abs(base.T @ tuned), axis=0)
+    return found
 
 
 def count(found: Array, k: int, epsilon: float) -> int:

@@ -52,7 +52,7 @@ def frobenius(values: Array) -> float:
 
 
 def summary(values: Array) -> dict[str, float]:
-    """Ranks at each of `SHARES`, effective and stable rank, spectral, Frobenius and nuclear norm."""
+    """Ranks at `SHARES`, effective and stable rank, spectral, Frobenius and nuclear norm."""
     return {
         **{f"rank{round(100 * share)}": rank_at(values, share) for share in SHARES},
         "effective_rank": effective_rank(values),
@@ -68,12 +68,12 @@ def thinned(values: Array, points: int) -> Array:
     where there are no more."""
     if len(values) <= points:
         return values
-    return values[np.round(np.linspace(0, len(values) - 1, points)).astype(int)]
+    found: Array = values[np.round(np.linspace(0, len(values) - 1, points)).astype(int)]
+    return found
 
 
 def change(before: Array, after: Array) -> float:
-    """The median over places of |σ′ − σ| / σ, both in descending order; places where σ is 0 are left
-    out."""
+    """The median over places of |σ′ − σ| / σ, from the largest; without places where σ is 0."""
     there = before > 0
     return float(np.median(np.abs(after[there] - before[there]) / before[there]))
 
@@ -91,7 +91,8 @@ def _gaussian(rows: int, columns: int) -> Array:
     places = (np.arange(n) + 0.5) / n
     theta = _solve(lambda t: _number(t, y), places)
     values = np.sqrt(np.maximum(1 + y + 2 * np.sqrt(y) * np.cos(theta), 0.0))
-    return values / frobenius(values)
+    found: Array = values / frobenius(values)
+    return found
 
 
 def gaussian_values(rows: int, columns: int, norm: float = 1.0) -> Array:
@@ -106,7 +107,8 @@ def _aspect(rows: int, columns: int) -> float:
 
 def _energy(theta: Array) -> Array:
     """The share of the squares in the values above θ."""
-    return (theta - np.sin(theta) * np.cos(theta)) / np.pi
+    found: Array = (theta - np.sin(theta) * np.cos(theta)) / np.pi
+    return found
 
 
 def _number(theta: Array, y: float) -> Array:
@@ -114,7 +116,8 @@ def _number(theta: Array, y: float) -> Array:
     root = np.sqrt(y)
     turn = np.arctan2((1 - root) * np.sin(theta / 2), (1 + root) * np.cos(theta / 2))
     inner = (1 + y) * theta / (4 * y) - np.sin(theta) / (2 * root) - (1 - y) * turn / (2 * y)
-    return 2 / np.pi * inner
+    found: Array = 2 / np.pi * inner
+    return found
 
 
 def _solve(rising: Callable[[Array], Array], wanted: Array) -> Array:

@@ -21,7 +21,8 @@ def overlap(first: Array, second: Array) -> Array:
     squares = np.square(first.T.astype(np.float64) @ second.astype(np.float64))
     sums = np.cumsum(np.cumsum(squares, axis=0), axis=1)
     i, j = np.indices(sums.shape) + 1
-    return sums / np.minimum(i, j)
+    found: Array = sums / np.minimum(i, j)
+    return found
 
 
 def random_overlap(i: int, j: int, dimension: int) -> float:

@@ -21,6 +21,7 @@ from pydantic_core import to_jsonable_python
 from lora_ledger.catalogue import Frozen
 from lora_ledger.common.errors import KeyProblem
 
+from .products import Product
 from .recipe import Optimiser, Schedule
 
 NOT_OF_THE_WEIGHTS = {"title", "learning_rates", "at", "optimiser", "schedule", "max_grad_norm"}
@@ -189,6 +190,11 @@ class MethodBase(Frozen):
 
         loaded = PeftModel.from_pretrained(model, str(folder))
         return loaded.merge_and_unload(safe_merge=True) if self.merges else loaded
+
+    def products(self, folder: Path) -> Mapping[str, Product] | None:
+        """What a trained cell's `adapter` adds to each weight of the base, as thin factors; None
+        where ΔW is no such product: then it is what the merged model has and the base has not."""
+        return None
 
     @abstractmethod
     def save(self, model: Any, out: Path, name: str, source: Path) -> Path:

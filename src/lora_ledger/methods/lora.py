@@ -23,6 +23,7 @@ from lora_ledger.models import architecture
 from . import initialisations, partial
 from .base import Groups, MethodBase
 from .partial import Layers
+from .products import Product, of_folder
 from .shades import between, ends
 
 WEIGHTS = "adapter_model.safetensors"
@@ -207,6 +208,10 @@ class LoraMethod(MethodBase):
         text = json.dumps(config, indent=2, sort_keys=True, default=str)
         (out / "adapter_config.json").write_text(text + "\n", "utf-8")
         return out / WEIGHTS
+
+    def products(self, folder: Path) -> Mapping[str, Product] | None:
+        """B and A as they are saved; of DoRA none, whose update is not of low rank."""
+        return of_folder(folder, self.rank)
 
     def trainable_parameters(self, config: Mapping[str, object]) -> int:
         """r (in + out) a module, or r out where A is frozen; DoRA adds one magnitude for each

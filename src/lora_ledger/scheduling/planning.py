@@ -162,7 +162,7 @@ def _jobs(study: Study, out: Path) -> dict[str, tuple[int, int]]:
     done = Counter(stage for stage, path in paths if (out / f"{path}.json").is_file())
     order = (
         "fetch", "contaminate", "gate", "prepare", "tune", "select", "train", "trunk", "generate",
-        "score", "diversity", "retain",
+        "score", "diversity", "retain", "spectrum", "subspaces",
     )  # fmt: skip
     named = [stage for stage in order if stage in every]
     rest = [stage for stage in every if stage not in order]

@@ -194,6 +194,27 @@ def _evaluate_mb(study: Study, config: dict[str, object]) -> int:
     return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
 
 
+def spectrum_mb(study: Study) -> int:
+    """A matrix of the model with its decompositions in fp64, a dozen of its size; weights twice
+    where a method's update is what the merged model has and the base has not."""
+    configs = _configs(study)
+    sides = (side for one in configs for side in read(one).modules.values())
+    largest = max(rows * columns for rows, columns in sides)
+    weights = max(total_parameters(one) for one in configs)
+    return LIBRARIES_MB + int((weights * 4 * 2 + largest * 8 * 12) / MB)
+
+
+def spectrum_disk_mb(study: Study) -> int:
+    """The base's decompositions: of each matrix both sides' vectors."""
+    shapes = [read(one) for one in _configs(study)]
+    entries = max(
+        one.layers
+        * sum((rows + columns) * min(rows, columns) for rows, columns in one.modules.values())
+        for one in shapes
+    )
+    return 200 + int(entries * 4 / MB)
+
+
 def _evaluation_bytes(study: Study) -> int:
     """Of one number of an evaluation; `auto` as this machine's processor says."""
     asked = study.compute.precision.evaluate

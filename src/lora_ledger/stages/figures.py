@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.records.record import Record, read_record
 from lora_ledger.report.figures.intervals import benchmarks, gauntlet
 from lora_ledger.report.figures.plane import plane
+from lora_ledger.report.figures.spectra import spectra
 from lora_ledger.report.figures.style import STYLE, save
 from lora_ledger.scheduling.stage import Stage, every_method, of_the_whole
 from lora_ledger.study import cells
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "learning-forgetting"
+SPECTRA = "spectra-"
 OF_INTERVALS = {"forgetting-gauntlet": gauntlet, "benchmarks": benchmarks}
 
 STAGE = Stage("figures", ("the first",), of_the_whole, modules=every_method)
@@ -46,6 +48,8 @@ def figure_of(study: Study, results: Mapping[str, Any], name: str) -> Figure:
                 f"{name}: found no points in the tables, expected some; tabulate again"
             )
         return OF_INTERVALS[name](study, measures)
+    if name.startswith(SPECTRA):
+        return spectra(study, results["spectra"], name.removeprefix(SPECTRA))
     texts = list(study.evaluation.texts) or [""]
     text = texts[0] if name == NAME else name.removeprefix(f"{NAME}-")
     return plane(study, results["plane"], text, results["diverged"])

@@ -1,8 +1,9 @@
 """Stage `tabulate`: all records of a study, as tables.
 
 In: a study and the paths of its records, in any order. Out: `learning`, `forgetting`, `diversity`
-and `cost` as CSV, Markdown and LaTeX, and `record.json`, which holds the formatted tables for
-`ledger show` and the points of the figures. It evaluates nothing and draws no verdict.
+and `cost`, and where they are asked for `spectra` and `subspaces`, as CSV, Markdown and LaTeX, and
+`record.json`, which holds the formatted tables for `ledger show` and the points of the figures. It
+evaluates nothing and draws no verdict.
 """
 
 from __future__ import annotations
@@ -31,19 +32,22 @@ STAGE = Stage("tabulate", ("the first",), of_the_whole, modules=every_method)
 
 
 def tables(evidence: Evidence) -> list[Table]:
-    """The four tables, in the order in which they are read."""
+    """The tables, in the order in which they are read; of spectra where they are asked for."""
     from lora_ledger.tables.cost import cost
     from lora_ledger.tables.diversity import diversity
     from lora_ledger.tables.forgetting import forgetting
     from lora_ledger.tables.learning import learning
     from lora_ledger.tables.notes import header, percent
+    from lora_ledger.tables.spectra import spectra, subspaces
 
     notes, interval = header(evidence), percent(evidence.study)
+    of_spectra = [spectra(evidence, notes), subspaces(evidence, notes)]
     return [
         learning(evidence, notes, interval),
         forgetting(evidence, notes, interval),
         diversity(evidence, notes, interval),
         cost(evidence, notes),
+        *(of_spectra if evidence.study.evaluation.spectrum else ()),
     ]
 
 
@@ -51,6 +55,7 @@ def tabulate(evidence: Evidence, out: Path) -> Record:
     """Write all tables and the record into the folder `out`."""
     from lora_ledger.tables.document import as_csv, as_json, as_latex, as_markdown
     from lora_ledger.tables.points import diverged, intervals, plane
+    from lora_ledger.tables.spectra import points
 
     writers = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}
     made = tables(evidence)
@@ -77,6 +82,7 @@ def tabulate(evidence: Evidence, out: Path) -> Record:
             "plane": plane(evidence),
             "intervals": intervals(evidence),
             "diverged": diverged(evidence),
+            **({"spectra": points(evidence)} if study.evaluation.spectrum else {}),
         },
         # Times differ from run to run, and the record's id must not.
         run={"cost": costs},

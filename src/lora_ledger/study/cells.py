@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from lora_ledger.catalogue import TokenRoles
 from lora_ledger.data.tasks import TaskInfo, describe
@@ -220,7 +221,31 @@ def evaluations(study: Study, label: str) -> list[str]:
     """The records of all that a cell is asked, as paths below the study's results, without
     `.json`."""
     generated = [f"generate/{run}/{label}" for run in generate_runs(study, label)]
-    return [*generated, *(f"retain/{task}/{label}" for task in retained(study))]
+    spectrum = [f"spectrum/{label}"] if study.evaluation.spectrum else []
+    return [*generated, *(f"retain/{task}/{label}" for task in retained(study)), *spectrum]
+
+
+def compared(study: Study, setting: str) -> list[tuple[str, str]]:
+    """The cells of a setting whose changes are compared: those that differ in seed or in method
+    alone, and have a ΔW."""
+    found = [
+        cell
+        for cell in index(study).cells
+        if cell.setting == setting and study.methods[cell.method].merges
+    ]
+    return [
+        (one.label, two.label)
+        for one, two in combinations(found, 2)
+        if (one.model, one.budget) == (two.model, two.budget)
+        and one.rate == two.rate
+        and (one.method == two.method) != (one.seed == two.seed)
+    ]
+
+
+def subspaces(study: Study) -> list[str]:
+    """The settings whose cells' changes are compared."""
+    asked = study.evaluation.spectrum is not None
+    return [setting for setting in study.settings if asked and compared(study, setting)]
 
 
 def corpus_of(study: Study, name: str) -> str:
@@ -273,7 +298,15 @@ def figures(study: Study) -> list[str]:
         names = ["learning-forgetting", *(f"learning-forgetting-{text}" for text in texts)]
     if study.evaluation.gauntlet_mean and (study.settings or study.others):
         names.append("forgetting-gauntlet")
+    if study.evaluation.spectrum:
+        names += [f"spectra-{setting}" for setting in study.settings]
     return names
+
+
+def tables(study: Study) -> list[str]:
+    """The names of the tables."""
+    names = ["learning", "forgetting", "diversity", "cost"]
+    return [*names, "spectra", "subspaces"] if study.evaluation.spectrum else names
 
 
 def records(study: Study) -> list[str]:
@@ -289,6 +322,8 @@ def records(study: Study) -> list[str]:
         *(f"score/{run}/{label}" for run, label in runs),
         *(f"diversity/{r}/{label}" for r, label in runs if study.evaluation.generate[r].diversity),
         *(f"retain/{task}/{label}" for task in retained(study) for label in labels(study)),
+        *(f"spectrum/{label}" for label in labels(study) if study.evaluation.spectrum),
+        *(f"subspaces/{setting}" for setting in subspaces(study)),
     ]
 
 

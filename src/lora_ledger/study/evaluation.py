@@ -74,6 +74,28 @@ class LikelihoodTask(Frozen):
     )
 
 
+class Spectrum(Frozen):
+    """How the spectra of what training changed are measured (docs/spectra.md)."""
+
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = Field(
+        None, description="Blocks, counted from 0; default: all."
+    )
+    k: PositiveInt = Field(10, description="Leading directions in which intruders are counted.")
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="A direction is an intruder where it is less like each of the base's."
+    )
+    numbers: tuple[PositiveInt, ...] = Field((1, 2, 5, 10, 20, 50, 100), description="Other k.")
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.01, 0.05, 0.1, 0.25, 0.5, 1.0), description="Other k, as shares of the directions."
+    )
+    epsilons: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), description="Other epsilons."
+    )
+    directions: PositiveInt = Field(
+        8, description="Leading directions of a change that are kept, to compare cells by."
+    )
+
+
 class Evaluation(Frozen):
     """What every cell is evaluated on."""
 
@@ -86,6 +108,9 @@ class Evaluation(Frozen):
         "averaged without weights, as Biderman et al. do.",
     )
     batch_size: PositiveInt = 8
+    spectrum: Spectrum | None = Field(
+        None, description="Measure the spectra of what training changed; default: do not."
+    )
     allow_code_execution: bool = Field(
         False, description="Consent to run generated code in a confined process."
     )

@@ -289,6 +289,12 @@ def _check_methods(study: Study) -> None:
         for model in study.model_names:
             method.check(model_config(study.model_entry(model)), f"methods.{name}.")
         method.check_run(checkpointing=checkpointing, where=f"methods.{name}")
+    spectrum = study.evaluation.spectrum
+    for model in study.model_names if spectrum and spectrum.layers else ():
+        depth = int(model_config(study.model_entry(model))["num_hidden_layers"])
+        if spectrum and max(spectrum.layers or ()) >= depth:
+            expected = f"places from 0 to {depth - 1}, since {model} has {depth} blocks"
+            raise KeyProblem("evaluation.spectrum.layers", list(spectrum.layers or ()), expected)
 
 
 def _check_window(study: Study) -> None:

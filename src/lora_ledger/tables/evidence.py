@@ -38,9 +38,9 @@ class EvidenceError(ValueError):
 
 @dataclass(frozen=True)
 class Evidence:
-    """`train` is keyed by cell, `prepare` by packed data, `select` by (setting, method),
-    `contaminate` by (corpus of a setting, run), all others by (run, cell): a run is a key of the
-    study's `evaluation`.
+    """`train` and `spectrum` are keyed by cell, `prepare` by packed data, `subspaces` by setting,
+    `select` by (setting, method), `contaminate` by (corpus of a setting, run), all others by (run,
+    cell): a run is a key of the study's `evaluation`.
     """
 
     study: Study
@@ -53,6 +53,8 @@ class Evidence:
     diversity: dict[Pair, Record] = field(default_factory=dict)
     select: dict[Pair, Record] = field(default_factory=dict)
     contaminate: dict[Pair, Record] = field(default_factory=dict)
+    spectrum: dict[str, Record] = field(default_factory=dict)
+    subspaces: dict[str, Record] = field(default_factory=dict)
 
     def of_setting(self, setting: str) -> list[Cell]:
         """The setting's cells that have a training record, in the study's order."""
@@ -110,6 +112,7 @@ class Evidence:
 
 STAGES = (
     "train", "prepare", "generate", "retain", "score", "diversity", "select", "contaminate",
+    "spectrum", "subspaces",
 )  # fmt: skip
 
 
@@ -166,6 +169,8 @@ def _places(study: Study) -> dict[str, dict[str, str | Pair]]:
         "retain": by_run(retained(study)),
         "score": generated,
         "diversity": generated,
+        "spectrum": {label: label for label in every},
+        "subspaces": {setting: setting for setting in study.settings},
         "select": {f"{s}/{m}": (s, m) for s in study.settings for m in study.methods},
         "contaminate": {
             f"{corpus}/{run}": (corpus, run)
