@@ -191,4 +191,4 @@ def test_a_stage_claims_before_anything_brings_torch(stage: str) -> None:
 
 
 def test_training_and_evaluation_are_such_stages() -> None:
-    assert {*stages_with_a_gpu()} == {"train", "tune", "generate", "retain", "evaluate"}
+    assert {*stages_with_a_gpu()} == {"train", "trunk", "tune", "generate", "retain", "evaluate"}

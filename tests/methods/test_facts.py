@@ -39,7 +39,7 @@ def lora(**keys: Any) -> LoraMethod:
 def test_each_file_of_the_folder_gives_its_kinds() -> None:
     found = {get_args(kind.model_fields["kind"].annotation): kind.module() for kind in KINDS}
     files = sorted(path.stem for path in Path(methods.__file__).parent.glob("*.py"))
-    helpers = {"__init__", "base", "beside", "initialisations", "partial", "recipe", "shades"}
+    helpers = {"__init__", "base", "beside", "initialisations", "partial", "products", "recipe", "shades"}
     assert list(found.values()) == [f"methods.{file}" for file in files if file not in helpers]
     assert found[("full-linear",)] == "methods.full_linear"
     assert set(Study.model_json_schema()["$defs"]) > {kind.__name__ for kind in KINDS}

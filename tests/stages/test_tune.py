@@ -78,6 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for cell in cells.cells(study):
         where = {"model": out / f"models/{cell.model}", "data": out / f"packed/{cell.packed}"}
         more = {"budget": "short", "seed": cell.seed, "rate": None, "model_name": cell.model}
+        more |= {"leave": None, "trunk": None}
         places = {"select": chosen, "work": root / "work", "out": out / f"train/{cell.label}"}
         train.main(Namespace(**given, **where, **more, **places))
         paths.append(out / f"train/{cell.label}/record.json")
