@@ -34,6 +34,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "evaluation.generate.<name>": [evaluation.TaskRun],
     "evaluation.texts.<name>": [evaluation.RetainText],
     "evaluation.likelihood.<name>": [evaluation.LikelihoodTask],
+    "evaluation.prompts.<name>": [evaluation.Prompts],
     "evaluation.spectrum": [evaluation.Spectrum],
     "others.<name>": [schema.Other],
     "contamination": [schema.Permission],

@@ -51,9 +51,9 @@ rule retain:
         """
 
 
-# A text has no items.
+# Texts and prompts have no items.
 use rule retain as retain_text with:
     output:
         record=f"{OUT}/retain/{{task}}/{{cell}}.json",
     wildcard_constraints:
-        task=one_of(STUDY.evaluation.texts),
+        task=one_of([*STUDY.evaluation.texts, *STUDY.evaluation.prompts]),

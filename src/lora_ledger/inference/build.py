@@ -8,7 +8,7 @@ tasks over them. It answers nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,18 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
         precision: Any = where["precision"]
         model, tokenizer = load_cell(model_dir, trained, precision, where["device"], method)
     return Held(roles, where, tokenizer, model, answers)
+
+
+def beside(model_dir: Path, where: Mapping[str, str]) -> Any:
+    """The untouched base beside a cell, in its precision and on its device and back-end."""
+    precision: Any = where["precision"]
+    with loading():
+        from .layers import install
+
+        model, _ = load_cell(model_dir, None, precision, where["device"])
+        if where["backend"] == "fast":
+            install(model)
+    return model
 
 
 def _is_lora(adapter: Path) -> bool:

@@ -127,6 +127,18 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
         is conditioned on the last token of the one before it; the last window reaches back until it
         is full, as lm-eval has it.
         """
+        pairs, owners = self.windows(texts, window)
+        nats = [0.0] * len(texts)
+        tokens = [0] * len(texts)
+        for owner, (_, ids), (value, _) in zip(owners, pairs, self.score(pairs), strict=True):
+            nats[owner] += value
+            tokens[owner] += len(ids)
+        return list(zip(nats, tokens, strict=True))
+
+    def windows(
+        self, texts: Sequence[str], window: int
+    ) -> tuple[list[tuple[list[int], list[int]]], list[int]]:
+        """The pairs (context ids, ids) in which `rolling` scores texts, and the text of each."""
         pairs: list[tuple[list[int], list[int]]] = []
         owners: list[int] = []
         for owner, text in enumerate(texts):
@@ -140,12 +152,7 @@ class LedgerModel(TemplateLM):  # type: ignore[misc]
                 context, ids = make_disjoint_window(one)
                 pairs.append((context, ids))
                 owners.append(owner)
-        nats = [0.0] * len(texts)
-        tokens = [0] * len(texts)
-        for owner, (_, ids), (value, _) in zip(owners, pairs, self.score(pairs), strict=True):
-            nats[owner] += value
-            tokens[owner] += len(ids)
-        return list(zip(nats, tokens, strict=True))
+        return pairs, owners
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """One completion a request; a request that comes again gets the document's next sample."""

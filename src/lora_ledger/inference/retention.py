@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
-from lora_ledger.study.evaluation import LikelihoodTask, RetainText
+from lora_ledger.study.evaluation import LikelihoodTask, Prompts, RetainText
 from lora_ledger.study.schema import Study
 
 from .cuts import count_cut
@@ -35,23 +35,21 @@ TEXT = "text"
 Rows = list[dict[str, Any]]
 
 
-def entry(study: Study, task: str) -> RetainText | LikelihoodTask:
-    """The text or the likelihood task of that name; raises KeyProblem where there is none."""
+def entry(study: Study, task: str) -> RetainText | LikelihoodTask | Prompts:
+    """The text, the task or the prompts of that name; raises KeyProblem where there are none."""
     evaluation = study.evaluation
-    require(
-        "--task",
-        task,
-        [*evaluation.texts, *evaluation.likelihood],
-        "one of evaluation.texts or evaluation.likelihood",
-    )
-    return evaluation.texts.get(task) or evaluation.likelihood[task]
+    known = [*evaluation.texts, *evaluation.likelihood, *evaluation.prompts]
+    expected = "one of evaluation.texts, evaluation.likelihood or evaluation.prompts"
+    require("--task", task, known, expected)
+    found = evaluation.texts.get(task) or evaluation.likelihood.get(task)
+    return found or evaluation.prompts[task]
 
 
 def resolved(study: Study, task: str) -> dict[str, Any]:
     """The keys of `task` as they are used, with what its task file says."""
     what = entry(study, task)
     found: dict[str, Any] = what.model_dump(mode="json")
-    if isinstance(what, LikelihoodTask):
+    if not isinstance(what, RetainText):
         info = describe(what.task, what.corpus)
         found |= {"num_fewshot": info.shots(what.num_fewshot), "task": asdict(info)}
     return found
@@ -62,7 +60,8 @@ def measure(
 ) -> tuple[Rows, dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(rows, settings, results, times) of the text or the task `task` on the corpus in `data`.
 
-    `kind` among the results is `text`, `choices` or `continuation`; a text has no rows.
+    `kind` among the results is `text`, `choices`, `continuation` or `prompts`; only a task of
+    likelihoods has rows.
     """
     what, batch_size = entry(subject.study, task), subject.study.evaluation.batch_size
     started = time.perf_counter()
@@ -71,6 +70,21 @@ def measure(
     rows: Rows = []
     if isinstance(what, RetainText):
         results = {"kind": TEXT, **measure_text(lm, data, what)}
+        if what.divergence or what.csd:
+            from . import beside_base
+
+            results |= beside_base.of_texts(
+                subject,
+                lm,
+                [text for *_, text in _documents(data, what)],
+                what.sequence_length,
+                kl=what.divergence,
+                csd=what.csd,
+            )
+    elif isinstance(what, Prompts):
+        from . import beside_base
+
+        results = beside_base.of_prompts(subject, lm, data, what)
     else:
         results, rows = measure_items(lm, task, data, what)
     settings = {**subject.resolved, "batch_size": batch_size}
@@ -98,15 +112,19 @@ def held_out(rows: Iterable[Mapping[str, Any]], kilobytes: int) -> list[tuple[st
     return chosen
 
 
+def _documents(folder: Path, what: RetainText) -> list[tuple[str, str, str]]:
+    from lora_ledger.data.corpora.store import load as load_rows
+
+    return held_out(load_rows(folder, "test"), what.kilobytes)
+
+
 def measure_text(lm: LedgerModel, folder: Path, what: RetainText) -> dict[str, Any]:
     """Nats, bytes and tokens of each held-out document of the split `test`, each by itself.
 
     A document is scored in windows of `sequence_length` tokens; the prefix token stands before
     its first.
     """
-    from lora_ledger.data.corpora.store import load as load_rows
-
-    documents = held_out(load_rows(folder, "test"), what.kilobytes)
+    documents = _documents(folder, what)
     scores = lm.rolling([text for *_, text in documents], what.sequence_length)
     return {
         "documents": [name for name, *_ in documents],

@@ -58,6 +58,13 @@ class Subject:
         return hold(self.study, self.cell, self.model_dir, self.trained)
 
     @cached_property
+    def base_model(self) -> Any:
+        """The untouched base's weights in memory beside the cell's, loaded when first asked for."""
+        from .build import beside
+
+        return beside(self.model_dir, self.held.where)
+
+    @cached_property
     def companions(self) -> dict[tuple[str, str], float]:
         """Log-likelihoods of references that an evaluation has had: (prompt, reference) -> nats.
 

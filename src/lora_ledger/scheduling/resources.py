@@ -12,7 +12,7 @@ from pathlib import Path
 from lora_ledger.catalogue import HubSource, LocalSource
 from lora_ledger.compute.device import CPUINFO, NATIVE_FLAGS, cpu_flags
 from lora_ledger.data.tasks import describe
-from lora_ledger.models.architecture import read, total_parameters
+from lora_ledger.models.architecture import Architecture, read, total_parameters
 from lora_ledger.study.evaluation import TaskRun
 from lora_ledger.study.models import model_config
 from lora_ledger.study.schema import Study
@@ -40,6 +40,10 @@ SCORED_POSITIONS = 256
 GROUP_SCORES = 2**21
 """Of an evaluation: tokens of a forward pass, positions whose logits it holds at a time, and scores
 of one head in a group of segments, which are held before and after their softmax."""
+
+
+COMPARED_POSITIONS = 128
+"""Positions whose logits of a cell and of its base are held at a time."""
 
 
 LIKELIHOOD_TOKENS = 512
@@ -182,6 +186,7 @@ def _evaluate_mb(study: Study, config: dict[str, object]) -> int:
     activations = PACKED_TOKENS * (10 * shape.hidden + 5 * shape.intermediate) * 4
     activations += GROUP_SCORES * shape.heads * _evaluation_bytes(study) * 2
     logits = SCORED_POSITIONS * shape.vocab * 4 * 3
+    beside, weights = _beside_base(study, shape, largest)
     if study.compute.backend == "plain" or any(not m.merges for m in study.methods.values()):
         # Of whole batches: of items and texts, and of prompts with the reference of a run.
         texts = [text.sequence_length for text in study.evaluation.texts.values()]
@@ -191,7 +196,25 @@ def _evaluate_mb(study: Study, config: dict[str, object]) -> int:
         ]
         batch = max([study.evaluation.batch_size * max([LIKELIHOOD_TOKENS, *texts]), *answers])
         logits = max(logits, batch * shape.vocab * 4 * PLAIN_LOGITS)
-    return LIBRARIES_MB + int((largest * 4 * 2 + max([logits, *caches]) + activations) / MB)
+    most = max([logits, beside, *caches])
+    return LIBRARIES_MB + int((largest * 4 * 2 + weights + most + activations) / MB)
+
+
+def _beside_base(study: Study, shape: Architecture, largest: int) -> tuple[int, int]:
+    """Bytes of logits, and of weights, where cells are held against their base: its weights, both
+    output layers in fp32; for CSD what was added to each matrix, and the model that it is read off.
+    Logits of both models, their logarithms and products in fp64."""
+    evaluation = study.evaluation
+    if not evaluation.beside_base:
+        return 0, 0
+    weights = largest * 4 * (3 if evaluation.drift else 1) + 2 * shape.vocab * shape.hidden * 4
+    logits = COMPARED_POSITIONS * shape.vocab * 40
+    if study.compute.backend == "plain" or any(not m.merges for m in study.methods.values()):
+        # A window's own, of both models, as they are and widened.
+        texts = [text.sequence_length for text in evaluation.texts.values()]
+        prompts = [1664 if one.num_fewshot else 400 for one in evaluation.prompts.values()]
+        logits += max([*texts, *prompts]) * shape.vocab * 4 * 3
+    return logits, weights
 
 
 def spectrum_mb(study: Study) -> int:

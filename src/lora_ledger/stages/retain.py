@@ -35,6 +35,9 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     task, evaluation = names["task"], study.evaluation
     if task in evaluation.texts:
         asked: dict[str, Any] = {"text": lean(evaluation.texts[task])}
+    elif task in evaluation.prompts:
+        digest = cells.task_of(study, task).digest
+        asked = {"prompts": lean(evaluation.prompts[task]), "task": digest}
     else:
         digest = cells.task_of(study, task).digest
         asked = {"choices": lean(evaluation.likelihood[task]), "task": digest}
@@ -69,7 +72,7 @@ def retain(
 
 FLAGS = (
     flag("study"),
-    flag("task", "a key of evaluation.texts or evaluation.likelihood"),
+    flag("task", "a key of evaluation.texts, evaluation.likelihood or evaluation.prompts"),
     flag("cell", "the label in the record"),
     place("model", "model folder"),
     place("trained", "the cell's folder; none for base", required=False),

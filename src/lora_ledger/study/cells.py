@@ -213,8 +213,10 @@ def scored(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def retained(study: Study) -> list[str]:
-    """The names of what every cell is asked of the source domain: texts, then likelihood tasks."""
-    return [*study.evaluation.texts, *study.evaluation.likelihood]
+    """The names of what every cell is asked of the source domain: texts, likelihood tasks,
+    prompts."""
+    evaluation = study.evaluation
+    return [*evaluation.texts, *evaluation.likelihood, *evaluation.prompts]
 
 
 def evaluations(study: Study, label: str) -> list[str]:
@@ -249,7 +251,7 @@ def subspaces(study: Study) -> list[str]:
 
 
 def corpus_of(study: Study, name: str) -> str:
-    """The corpus behind a text, a run of `generate` or a `likelihood` entry."""
+    """The corpus behind a text, a run of `generate`, a `likelihood` entry or prompts."""
     text = study.evaluation.texts.get(name)
     return text.corpus if text else task_of(study, name).corpus
 
@@ -265,9 +267,11 @@ def asked_alike(study: Study) -> list[tuple[list[str], str]]:
 
 
 def task_of(study: Study, run: str) -> TaskInfo:
-    """The task file behind a run of `generate` or a `likelihood` entry."""
+    """The task file behind a run of `generate`, a `likelihood` entry or prompts."""
     evaluation = study.evaluation
-    named = evaluation.generate.get(run) or evaluation.likelihood[run]
+    named = (
+        evaluation.generate.get(run) or evaluation.likelihood.get(run) or evaluation.prompts[run]
+    )
     return describe(named.task, named.corpus)
 
 

@@ -59,6 +59,12 @@ class RetainText(Frozen):
     corpus: Name
     kilobytes: PositiveInt = 32
     sequence_length: PositiveInt = 512
+    divergence: bool = Field(
+        False, description="Measure KL(base ‖ cell) and KL(cell ‖ base) of the next token."
+    )
+    csd: bool = Field(
+        False, description="Measure ‖ΔW h‖² over the matrices of the blocks, h being the base's."
+    )
 
 
 class LikelihoodTask(Frozen):
@@ -71,6 +77,22 @@ class LikelihoodTask(Frozen):
     limit: PositiveInt | None = None
     num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Solved examples before each item; default: the task file's number."
+    )
+
+
+class Prompts(Frozen):
+    """A generation task's prompts, on which a cell's next tokens are held against its base's."""
+
+    task: Name
+    corpus: Name | None = Field(
+        None, description="Which of the task's corpora; default: the first that its file names."
+    )
+    limit: PositiveInt | None = Field(None, description="Prompts; default: all.")
+    num_fewshot: Annotated[int, Field(ge=0)] = Field(
+        0, description="Solved examples before each prompt; they would outweigh it."
+    )
+    csd: bool = Field(
+        False, description="Measure ‖ΔW h‖² over the matrices of the blocks, h being the base's."
     )
 
 
@@ -102,6 +124,7 @@ class Evaluation(Frozen):
     generate: dict[Name, TaskRun] = Field(default_factory=dict)
     texts: dict[Name, RetainText] = Field(default_factory=dict)
     likelihood: dict[Name, LikelihoodTask] = Field(default_factory=dict)
+    prompts: dict[Name, Prompts] = Field(default_factory=dict)
     gauntlet_mean: tuple[Name, ...] = Field(
         (),
         description="Keys of `likelihood` whose accuracies by the lowest mean loss per token are "
@@ -122,6 +145,18 @@ class Evaluation(Frozen):
     bootstrap: PositiveInt = Field(2000, description="Resamples behind each interval.")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
 
+    @property
+    def beside_base(self) -> list[str]:
+        """The keys of `texts` and `prompts` for which the base is in memory beside the cell."""
+        texts = [f"texts.{name}" for name, one in self.texts.items() if one.divergence or one.csd]
+        return [*texts, *(f"prompts.{name}" for name in self.prompts)]
+
+    @property
+    def drift(self) -> bool:
+        """Whether CSD is measured anywhere."""
+        asked = [one.csd for one in self.texts.values()]
+        return any([*asked, *(one.csd for one in self.prompts.values())])
+
     @model_validator(mode="after")
     def _names_fit(self) -> Evaluation:
         both = sorted(set(self.generate) & set(self.likelihood))
@@ -130,6 +165,10 @@ class Evaluation(Frozen):
         both = sorted(set(self.texts) & set(self.likelihood))
         if both:
             raise KeyProblem("likelihood", both, "names that `texts` does not have")
+        others = {*self.generate, *self.likelihood, *self.texts}
+        both = sorted(others & set(self.prompts))
+        if both:
+            raise KeyProblem("prompts", both, "names that nothing else in `evaluation` has")
         for name in self.gauntlet_mean:
             require("gauntlet_mean", name, self.likelihood, "one of likelihood")
         return self

@@ -207,6 +207,7 @@ def _check_tasks(study: Study) -> None:
     for place, runs, kinds in (
         ("generate", study.evaluation.generate, ("generate",)),
         ("likelihood", study.evaluation.likelihood, ("choices", "continuation")),
+        ("prompts", study.evaluation.prompts, ("generate",)),
     ):
         for name, run in runs.items():
             key = f"evaluation.{place}.{name}.task"
@@ -225,7 +226,8 @@ def _check_tasks(study: Study) -> None:
                 study.known(), key, task.corpus, ("problems", "pairs", "choices", "passages")
             )
             corpus_entries.holds(entry, task.corpus, task.split, f"evaluation.{place}.{name}")
-            if task.executes_code and not study.evaluation.allow_code_execution:
+            runs_code = task.executes_code and place != "prompts"
+            if runs_code and not study.evaluation.allow_code_execution:
                 raise KeyProblem(
                     "evaluation.allow_code_execution",
                     False,

@@ -111,6 +111,13 @@ class Study(Frozen):
                     raise KeyProblem(
                         f"methods.{name}.at", method.at, "a method with learning_rates"
                     )
+        beside = self.evaluation.beside_base
+        if beside and self.compute.backend == "vllm":
+            raise KeyProblem(
+                "compute.backend",
+                "vllm",
+                f"fast or plain: evaluation.{beside[0]} needs the logits of a whole vocabulary",
+            )
         for name, text in self.evaluation.texts.items():
             corpus(known, f"evaluation.texts.{name}.corpus", text.corpus, ("text",))
         return self

@@ -31,6 +31,7 @@ def corpora(study: Study) -> list[str]:
     names += [describe(run.task, run.corpus).corpus for run in evaluation.generate.values()]
     names += [text.corpus for text in evaluation.texts.values()]
     names += [describe(one.task, one.corpus).corpus for one in evaluation.likelihood.values()]
+    names += [describe(one.task, one.corpus).corpus for one in evaluation.prompts.values()]
     return list(dict.fromkeys(names))
 
 

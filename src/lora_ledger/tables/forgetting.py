@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lora_ledger.study.cells import BASE, Cell, retained
 
 from .arms import DIVERGED, Arm, columns_of_arms, external, external_note, named_base, trained
+from .beside_base import beside_base_notes
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
@@ -88,7 +89,9 @@ def _forgetting_notes(
         )
     if study.evaluation.gauntlet_mean:
         extra.append(gauntlet_note(evidence))
-    extra += cut(evidence, "retain", study.evaluation.likelihood)
+    extra += beside_base_notes(evidence)
+    asked = [*study.evaluation.likelihood, *study.evaluation.prompts]
+    extra += cut(evidence, "retain", asked)
     extra += external_note(evidence)
     extra += permitted(evidence, study.evaluation.likelihood)
     if any("clean subset" in section.keys["measure"] for section in sections):

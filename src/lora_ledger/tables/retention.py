@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .beside_base import beside_base
 from .evidence import Evidence, EvidenceError
 from .measures import (
     ROWS,
@@ -36,9 +37,10 @@ NOT_PUBLISHED = ("rebuilt rows", "other text")
 
 
 def retention(evidence: Evidence) -> list[Measure]:
-    """All that `retain` measured: texts, then each task, then the Gauntlet's mean."""
+    """All that `retain` measured: texts, then each task, the Gauntlet's mean, what was held against
+    the base position by position."""
     tasks = [m for name in evidence.study.evaluation.likelihood for m in _task(evidence, name)]
-    return [*texts(evidence), *tasks, *gauntlet(evidence)]
+    return [*texts(evidence), *tasks, *gauntlet(evidence), *beside_base(evidence)]
 
 
 def texts(evidence: Evidence) -> list[Measure]:
