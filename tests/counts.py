@@ -27,4 +27,5 @@ def jobs(study: Study) -> dict[str, int]:
         "diversity": sum(study.evaluation.generate[run].diversity for run, _ in runs),
         "tabulate": 1,
         "figures": 1,
+        "decide": int(bool(study.decisions)),
     }

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from lora_ledger import catalogue, methods
 from lora_ledger.common.yaml import load
 from lora_ledger.methods import recipe
-from lora_ledger.study import evaluation, schema
+from lora_ledger.study import decisions, evaluation, schema
 from lora_ledger.study.schema import Study
 
 KEYS = Path("config/README.md")
@@ -36,6 +36,10 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "evaluation.likelihood.<name>": [evaluation.LikelihoodTask],
     "evaluation.prompts.<name>": [evaluation.Prompts],
     "evaluation.spectrum": [evaluation.Spectrum],
+    "decisions.<name>": [decisions.Decision],
+    "decisions.<name>.cells": [decisions.Methods],
+    "decisions.<name>.cells.rank": [decisions.Bounds],
+    "decisions.<name>.where": [decisions.Where],
     "others.<name>": [schema.Other],
     "contamination": [schema.Permission],
     "catalogue.<name>, of type model": [catalogue.ModelEntry],

@@ -173,7 +173,7 @@ def test_a_new_task_trains_nothing(finished: Path) -> None:
     found = jobs(finished)
     path.write_text(before)
     assert found.pop("generate") == found.pop("score") == 1 + 4
-    assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1}
+    assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1, "decide": 1}
 
 
 def test_a_new_task_of_likelihoods_evaluates_itself_alone(finished: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_new_task_of_likelihoods_evaluates_itself_alone(finished: Path) -> Non
     study = load("smoke")
     assert found.pop("retain") == len(cells.labels(study))
     # Each corpus is searched for the new task's items.
-    assert found == {"contaminate": 2, "gate": 3, "tabulate": 1, "figures": 1}
+    assert found == {"contaminate": 2, "gate": 3, "tabulate": 1, "figures": 1, "decide": 1}
 
 
 def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
@@ -201,7 +201,13 @@ def test_a_model_of_others_is_asked_what_cells_are(finished: Path) -> None:
         "evaluation:\n",
     )
     evaluated = {"generate": 1, "score": 1, "diversity": 1, "retain": 2, "spectrum": 1}
-    assert jobs(finished) == {"fetch_other": 1, **evaluated, "tabulate": 1, "figures": 1}
+    assert jobs(finished) == {
+        "fetch_other": 1,
+        **evaluated,
+        "tabulate": 1,
+        "figures": 1,
+        "decide": 1,
+    }
     snakemake(finished)
     for stage in ("retain/general", "retain/facts", "score/code", "diversity/code", "spectrum"):
         folder = finished / "results/smoke" / stage
@@ -248,14 +254,14 @@ def test_a_new_method_runs_its_own_cell_only(finished: Path) -> None:
     found = jobs(finished)
     path.write_text(before)
     compared = {"spectrum": 1, "subspaces": 1}
-    assert found == {"train": 1, "retain": 2, **compared, "tabulate": 1, "figures": 1}
+    assert found == {"train": 1, "retain": 2, **compared, "tabulate": 1, "figures": 1, "decide": 1}
 
 
 def test_a_widened_grid_trains_no_cell_whose_rate_stayed(finished: Path) -> None:
     path = finished / "config/smoke.yaml"
     before = edited(path, "full: [1.0e-3, 3.0e-3]", "full: [1.0e-3, 3.0e-3, 1.0e-9]")
     edited(path, "lora-r2: [3.0e-3, 1.0e-2]", "lora-r2: [3.0e-3, 1.0e-2, 1.0e-9]")
-    assert jobs(finished) == {"tune": 2, "select": 2, "tabulate": 1, "figures": 1}
+    assert jobs(finished) == {"tune": 2, "select": 2, "tabulate": 1, "figures": 1, "decide": 1}
     snakemake(finished)
     assert jobs(finished) == {}
     # Another rate that is selected trains the cells that follow it.
@@ -314,6 +320,7 @@ def test_a_rate_that_is_added_to_a_reported_grid_adds_its_cells_alone(finished: 
         "spectrum": 3,
         "tabulate": 1,
         "figures": 1,
+        "decide": 1,
     }
     snakemake(finished)
 
@@ -349,7 +356,7 @@ def test_weights_that_were_not_kept_are_trained_again_and_nothing_else(finished:
     cells_of_words = sum("words" in study.settings[c.setting].tasks for c in cells.cells(study))
     assert found.pop("generate") == found.pop("score") == 1 + cells_of_words
     assert found.pop("release") == cells_of_words
-    assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1}
+    assert found == {"contaminate": 1, "gate": 1, "tabulate": 1, "figures": 1, "decide": 1}
     shown = snakemake(finished)
     assert f"{cells_of_words} cells are asked something new and are trained again" in shown
     assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files} == held

@@ -39,7 +39,16 @@ def lora(**keys: Any) -> LoraMethod:
 def test_each_file_of_the_folder_gives_its_kinds() -> None:
     found = {get_args(kind.model_fields["kind"].annotation): kind.module() for kind in KINDS}
     files = sorted(path.stem for path in Path(methods.__file__).parent.glob("*.py"))
-    helpers = {"__init__", "base", "beside", "initialisations", "partial", "products", "recipe", "shades"}
+    helpers = {
+        "__init__",
+        "base",
+        "beside",
+        "initialisations",
+        "partial",
+        "products",
+        "recipe",
+        "shades",
+    }
     assert list(found.values()) == [f"methods.{file}" for file in files if file not in helpers]
     assert found[("full-linear",)] == "methods.full_linear"
     assert set(Study.model_json_schema()["$defs"]) > {kind.__name__ for kind in KINDS}
@@ -66,6 +75,7 @@ def test_resolved_values_have_the_alpha_that_is_used_and_no_rate() -> None:
         "train": "all",
         "learning_rate_ratio": 1.0,
         "layers": "all",
+        "seed_offset": 0,
     }
     assert lora().resolved(defaults=False) == {"kind": "lora", "rank": 8, "alpha": 16.0}
     assert lora(alpha=16, dropout=0.05).resolved(defaults=False) == lora().resolved(defaults=False)
@@ -75,7 +85,7 @@ def test_resolved_values_have_the_alpha_that_is_used_and_no_rate() -> None:
         "alpha": 16.0,
         "target_modules": ["q_proj"],
     }
-    assert FULL.resolved() == {"kind": "full", "layers": "all", "freeze": 0.0}
+    assert FULL.resolved() == {"kind": "full", "layers": "all", "freeze": 0.0, "seed_offset": 0}
     assert FULL.resolved(defaults=False) == {"kind": "full"}
 
 

@@ -131,9 +131,9 @@ def test_unknown_module_is_named(package: Path) -> None:
 # Found by a name in a study: a corpus's reader, a kind of method, a regime, what fetches a model.
 BY_NAME = ("data.corpora.readers.", "methods.", "models.", "training.regimes.")
 DECIDE_NO_NUMBER = {
-    "claims.catalogue": "what papers claim; no stage reads it yet",
+    "claims.catalogue": "what papers claim",
     "claims.finding": "of published numbers alone",
-    "claims.published": "what papers print; no stage reads it yet",
+    "claims.published": "what papers print",
     "claims.reanalysis": "of published numbers alone",
     "claims.retest_biderman": "of published numbers alone",
     "claims.retest_hu": "of published numbers alone",

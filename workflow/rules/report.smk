@@ -82,6 +82,7 @@ rule results:
     input:
         rules.tabulate.output,
         rules.figures.output,
+        decided=[f"{OUT}/claims/{name}.json" for name in STUDY.decisions],
         released=[
             f"{WORK}/released/{cell.label}.done"
             for cell in cells.cells(STUDY)

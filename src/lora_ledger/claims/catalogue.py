@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from lora_ledger.catalogue import Frozen
 from lora_ledger.common import yaml
 from lora_ledger.common.errors import KeyProblem, nearest, require
+from lora_ledger.study.decisions import Decision
 
 from . import published
 from .published import Source, Value
@@ -101,6 +102,23 @@ class Claim(Frozen):
 def claims(folder: Path = published.FOLDER) -> Mapping[str, Claim]:
     """Every claim by its id, with values from a folder of published numbers."""
     return parse(FILE.read_bytes(), published.read(folder), published.sources(folder), FILE.name)
+
+
+@cache
+def ids() -> tuple[str, ...]:
+    """The ids of all claims, for whoever asks whether there is one; no value is read."""
+    return tuple(yaml.read(FILE)["claims"])
+
+
+def statements() -> dict[str, str]:
+    """Each claim's one sentence by its id."""
+    return {name: str(entry["statement"]) for name, entry in yaml.read(FILE)["claims"].items()}
+
+
+def check_decided(decisions: Mapping[str, Decision]) -> None:
+    """Refuse a study's rule for a claim that is not there."""
+    for name, rule in decisions.items():
+        require(f"decisions.{name}.claim", rule.claim, ids(), f"a claim of {FILE.name}")
 
 
 def parse(

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,14 +21,13 @@ from lora_ledger.claims import verdicts
 from lora_ledger.claims.catalogue import Claim, Protocol
 from lora_ledger.claims.catalogue import claims as all_claims
 from lora_ledger.claims.published import Value
-from lora_ledger.claims.verdicts import NOT_RUN, OUTCOMES, Verdict
+from lora_ledger.claims.verdicts import DIFFERS, NOT_RUN, OUTCOMES, Verdict, outcome
 from lora_ledger.common.errors import require
 
 from .show import terminal
 
 STYLES = {"supported": "green", "contradicted": "red", "undecided": "yellow", NOT_RUN: "dim"}
-DIFFERS = "differs"
-"""Studies of other scopes came to other verdicts; `--study` shows one."""
+SIDE_BY_SIDE = "claims that contradict each other, side by side"
 
 
 def print_claims(ids: Sequence[str], paper: str | None, study: str | None, results: Path) -> int:
@@ -41,10 +41,10 @@ def print_claims(ids: Sequence[str], paper: str | None, study: str | None, resul
     if ids:
         for name in ids:
             require("claim", name, claims, "one of the ledger's")
-            _print_one(console, claims[name], claims, found.get(name, []))
+            _print_one(console, claims[name], claims, found)
         return 0
     chosen = _of_paper(claims, paper)
-    outcomes = Counter(_outcome(found.get(claim.id, [])) for claim in chosen)
+    outcomes = Counter(outcome(found.get(claim.id, [])) for claim in chosen)
     shown = (*OUTCOMES, DIFFERS) if outcomes[DIFFERS] else OUTCOMES
     counts = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in shown)
     console.print(f"{len(chosen)} claims: {counts}", soft_wrap=True)
@@ -55,12 +55,16 @@ def print_claims(ids: Sequence[str], paper: str | None, study: str | None, resul
         grid = _grid("id", "verdict", "claim")
         for claim in chosen:
             if claim.source == source:
-                outcome = _outcome(found.get(claim.id, []))
+                mine = found.get(claim.id, [])
+                word = outcome(mine)
                 said = Text(claim.statement)
-                if outcome == NOT_RUN:
+                for verdict in mine:
+                    said.append(f"\n{_short(verdict)}", style="dim")
+                if not mine:
                     said.append(f"\nmissing: {claim.missing}", style="dim")
-                grid.add_row(claim.id, Text(outcome, style=STYLES.get(outcome, "yellow")), said)
+                grid.add_row(claim.id, _styled(word), said)
         console.print(grid)
+    _print_pairs(console, chosen, claims, found)
     console.print()
     console.print("One claim with all behind it: ledger claims ID", soft_wrap=True)
     return 0
@@ -85,17 +89,13 @@ def _of_paper(claims: Mapping[str, Claim], paper: str | None) -> list[Claim]:
     return [c for c in claims.values() if paper in (c.source.letter, c.source.paper)]
 
 
-def _outcome(found: Sequence[Verdict]) -> str:
-    """One study's verdict, or that of several where they agree."""
-    outcomes = {verdict.outcome for verdict in found if verdict.outcome != NOT_RUN}
-    if len(outcomes) > 1:
-        return DIFFERS
-    return outcomes.pop() if outcomes else NOT_RUN
-
-
 def _print_one(
-    console: Console, claim: Claim, claims: Mapping[str, Claim], found: Sequence[Verdict]
+    console: Console,
+    claim: Claim,
+    claims: Mapping[str, Claim],
+    decided: Mapping[str, list[Verdict]],
 ) -> None:
+    found = decided.get(claim.id, [])
     from lora_ledger.claims.reanalysis import findings
 
     console.print(Text(f"{claim.id}  {claim.statement}", style="bold"))
@@ -117,6 +117,11 @@ def _print_one(
                 label, f"{other} ({claims[other].source.cite}): {claims[other].statement}"
             )
     console.print(facts)
+    for verdict in found:
+        if verdict.found.get("rule"):
+            _print_rule(console, verdict)
+    if claim.contradicts:
+        _print_pairs(console, [claim], claims, decided)
     _heading(console, f"protocol of the paper ({claim.protocol_name})")
     protocol = _grid("", "")
     protocol.show_header = False
@@ -133,6 +138,81 @@ def _print_one(
             grid.add_row(one.asked, one.units, one.figure, one.test, one.reading)
         console.print(grid)
     console.print()
+
+
+def _short(verdict: Verdict) -> str:
+    """A verdict in one line: study, rule, what was found, the first reason."""
+    found = verdict.found
+    said = f"{verdict.study}/{verdict.decision}: {verdict.outcome}"
+    if found.get("estimate") is not None:
+        said += f", {_estimate(found)}"
+    return f"{said}; {verdict.reasons[0]}" if verdict.reasons else said
+
+
+def _estimate(found: Mapping[str, Any]) -> str:
+    bounds = [found.get("low"), found.get("high")]
+    interval = "" if None in bounds else f" [{bounds[0]:+.4g}, {bounds[1]:+.4g}]"
+    return f"{found['estimate']:+.4g}{interval}"
+
+
+def _styled(word: str) -> Text:
+    return Text(word, style=STYLES.get(word, "yellow"))
+
+
+def _print_rule(console: Console, verdict: Verdict) -> None:
+    """Everything behind one verdict: the rule, the test, the numbers, what was read."""
+    found = verdict.found
+    _heading(console, f"{verdict.study}: {verdict.decision}, {verdict.outcome}")
+    grid = _grid("", "")
+    grid.show_header = False
+    rank = "primary" if found["primary"] else "secondary"
+    grid.add_row("rule", f"{found['rule']} ({rank}, version {found['version']})")
+    grid.add_row("digest", str(found["digest"]))
+    if found.get("committed"):
+        since = found["committed"]
+        grid.add_row("committed", f"{since['when']}: {since['reason']}")
+    if found.get("estimate") is not None:
+        grid.add_row("test", str(found["test"]))
+        unit = f" {found['unit']}" if found.get("unit") else ""
+        grid.add_row("estimate", f"{_estimate(found)}{unit}, 95 %")
+        for name in ("margin", "df", "n", "p", "adjusted"):
+            if found.get(name) is not None:
+                units = f" {found['units']}" if name == "n" else ""
+                grid.add_row(
+                    "adjusted p" if name == "adjusted" else name, f"{found[name]:.4g}{units}"
+                )
+        grid.add_row("found", found.get("word") or "no word at the corrected level")
+    for reason in verdict.reasons:
+        grid.add_row("", reason)
+    if found.get("lost"):
+        grid.add_row("diverged", ", ".join(found["lost"]))
+    grid.add_row("scope", str(found["scope"]))
+    if verdict.inputs:
+        read = ", ".join(f"{name} {record}" for name, record in verdict.inputs.items())
+        grid.add_row("records", read)
+    console.print(grid)
+
+
+def _print_pairs(
+    console: Console,
+    chosen: Sequence[Claim],
+    claims: Mapping[str, Claim],
+    found: Mapping[str, list[Verdict]],
+) -> None:
+    """Claims of two papers that cannot both be so, beside each other with their verdicts."""
+    pairs = {tuple(sorted((one.id, other))) for one in chosen for other in one.contradicts}
+    if not pairs:
+        return
+    _heading(console, SIDE_BY_SIDE)
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False)
+    for pair in sorted(pairs):
+        sides = []
+        for name in pair:
+            said = Text(f"{name} ({claims[name].source.cite}): ", style="bold")
+            said.append_text(_styled(outcome(found.get(name, []))))
+            sides.append(said.append(f"\n{claims[name].statement}", style="not bold"))
+        grid.add_row(*sides)
+    console.print(grid)
 
 
 def _print_values(console: Console, values: Sequence[Value]) -> None:

@@ -52,6 +52,11 @@ else:
     Method = Annotated[Union[KINDS], Field(discriminator="kind")]  # noqa: UP007
 
 
+def kinds() -> list[str]:
+    """What a method's `kind` may be."""
+    return [name for kind in KINDS for name in _names(kind)]
+
+
 def colours(methods: Mapping[str, MethodBase]) -> dict[str, str]:
     """A colour (#rrggbb) for each method of a study, kind by kind."""
     found: dict[str, str] = {}
@@ -89,4 +94,4 @@ def load(model: Any, folder: str | Path) -> Any:
     )
 
 
-__all__ = ["KINDS", "Method", "MethodBase", "colours", "load"]
+__all__ = ["KINDS", "Method", "MethodBase", "colours", "kinds", "load"]

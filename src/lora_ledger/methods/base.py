@@ -58,6 +58,12 @@ class MethodBase(Frozen):
         None, description="Of the attention's weights while training; default: the model's own."
     )
 
+    seed_offset: Annotated[int, Field(ge=0, le=2**31)] = Field(
+        0,
+        description="Added to a cell's seed where initialisation, order and dropout are drawn: the "
+        "same method under a second name then differs as another seed would (an A/A arm).",
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.learning_rates is None) == (self.at is None):
@@ -100,6 +106,10 @@ class MethodBase(Frozen):
     def activations(self) -> int:
         """How many times what the base's blocks keep for the backward pass is kept, rounded up."""
         return 1
+
+    def seeded(self, seed: int) -> int:
+        """The seed that a cell of this seed draws from."""
+        return seed + self.seed_offset
 
     def reference(self) -> tuple[float, str] | None:
         """`at` as (factor, method), or None."""

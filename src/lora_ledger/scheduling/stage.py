@@ -137,7 +137,7 @@ def lean(model: Any, *leave_out: str) -> dict[str, Any]:
     return found
 
 
-SCHEDULES = ("compute", "checkpoint_steps", "keep_weights", "to_be_pinned")
+SCHEDULES = ("compute", "checkpoint_steps", "keep_weights", "to_be_pinned", "decisions")
 """Keys of a study that say how it runs, and change no number that stands in a table."""
 
 

@@ -9,13 +9,10 @@ evaluates nothing and draws no verdict.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_ledger.common.errors import KeyProblem
 from lora_ledger.records.atomic import write_text_atomic
 from lora_ledger.records.record import Record
 from lora_ledger.scheduling.stage import Stage, every_method, of_the_whole
@@ -23,6 +20,7 @@ from lora_ledger.study.file import load
 
 from ._main import flag, place
 from ._main import run as run_stage
+from ._records import paths_of
 
 if TYPE_CHECKING:
     from lora_ledger.tables.document import Table
@@ -87,14 +85,6 @@ def tabulate(evidence: Evidence, out: Path) -> Record:
         # Times differ from run to run, and the record's id must not.
         run={"cost": costs},
     )
-
-
-def paths_of(given: Sequence[str]) -> list[Path]:
-    """The paths given; for `-` alone those on standard input, quoted as a shell quotes them."""
-    names = shlex.split(sys.stdin.read()) if list(given) == ["-"] else given
-    if not names:
-        raise KeyProblem("--records", [], "names of records on standard input")
-    return [Path(name) for name in names]
 
 
 FLAGS = (

@@ -26,7 +26,7 @@ from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.methods import MethodBase
 from lora_ledger.models.architecture import ArchitectureError
 
-from . import branches, corpus_entries, models, sources
+from . import branches, corpus_entries, decided, models, sources
 from . import schema as schema
 from .evaluation import LikelihoodTask, TaskRun
 from .models import folder_config, model_config, positions
@@ -47,11 +47,15 @@ class StudyError(ValueError):
     """A study that cannot be run; the message holds one line for each problem."""
 
 
+def path_of(name_or_path: str) -> Path:
+    """The file that a study's name or path means."""
+    path = Path(name_or_path)
+    return path if path.suffix in (".yaml", ".yml") else CONFIG / f"{name_or_path}.yaml"
+
+
 def load(name_or_path: str) -> Study:
     """The study in `config/<name>.yaml` or at a path; raises StudyError."""
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = CONFIG / f"{name_or_path}.yaml"
+    path = path_of(name_or_path)
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         near = nearest(path.stem, known)
@@ -83,6 +87,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
         _check_methods(study)
         branches.check(study)
         _check_window(study)
+        decided.check(study)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in dict.fromkeys(map(_explain, error.errors())))
         raise StudyError(f"{where} cannot be run:\n{lines}") from error

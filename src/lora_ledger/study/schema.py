@@ -26,6 +26,7 @@ from lora_ledger.methods.recipe import over
 from .budgets import Budget as Budget
 from .compute import Compute as Compute
 from .compute import Precision as Precision
+from .decisions import Decision
 from .evaluation import Evaluation, Name
 from .parts import Other as Other
 from .parts import Permission as Permission
@@ -76,6 +77,9 @@ class Study(Frozen):
     )
     contamination: tuple[Permission, ...] = ()
     evaluation: Evaluation = Evaluation()
+    decisions: dict[Name, Decision] = Field(
+        default_factory=dict, description="By which rules claims are decided."
+    )
 
     @model_validator(mode="after")
     def _cross_check(self) -> Study:

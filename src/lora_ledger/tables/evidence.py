@@ -101,6 +101,10 @@ class Evidence:
         held: dict[Pair, Record] = getattr(self, stage)
         return (run, label) in held and bool(held[run, label].results)
 
+    def every(self) -> list[Record]:
+        """All records, whatever they stand under."""
+        return [record for stage in STAGES for record in getattr(self, stage).values()]
+
     def ids(self) -> dict[str, Input]:
         """Both hashes of every record, for the inputs of what is made from them."""
         return {

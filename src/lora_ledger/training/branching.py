@@ -67,7 +67,8 @@ def course(
         study.budgets[budget],
         trunk_of(study, budget),
     )
-    sizes = (seed, recipe.batch_size, recipe.micro_batch_size)
+    drawn = study.methods[method].seeded(seed)
+    sizes = (drawn, recipe.batch_size, recipe.micro_batch_size)
     order = order_of(examples, said, *sizes)
     total = len(order.steps)
     if trunk is None:

@@ -112,6 +112,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
         from .loop import Run, fit
 
     setting, method = study.recipe_of(job.setting, job.method), study.methods[job.method]
+    seed = method.seeded(job.seed)
     where = resolve(study.compute)
     logging.disable_progress_bar()
     torch_setup(study.compute.threads, where["device"])
@@ -164,7 +165,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             **({} if dropout is None else {"attention_dropout": dropout}),
         )
         model.config.use_cache = False
-        model = method.apply(model, job.seed)
+        model = method.apply(model, seed)
     curves, measured, speed = fit(
         model,
         Run(
@@ -176,7 +177,7 @@ def train(study: Study, job: Job, fingerprint: str) -> Outcome:
             schedule=course.schedule,
             rate=job.rate,
             clip=setting.max_grad_norm,
-            seed=job.seed,
+            seed=seed,
             validations=setting.validation_points,
             batch_size=setting.batch_size,
             micro_batch_size=setting.micro_batch_size,
