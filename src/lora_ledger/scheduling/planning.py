@@ -157,6 +157,8 @@ def _jobs(study: Study, out: Path) -> dict[str, tuple[int, int]]:
         *(("trunk", f"trunk/{cell.label}") for cell in cells.cells(study) if cell.parent),
         ("tabulate", "tables/record"),
         ("figures", "figures/record"),
+        # One job writes the verdicts of all rules and their table.
+        *(("decide", f"claims/{name}") for name in list(study.decisions)[:1]),
     ]
     every = Counter(stage for stage, _ in paths)
     done = Counter(stage for stage, path in paths if (out / f"{path}.json").is_file())
