@@ -35,6 +35,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "evaluation.texts.<name>": [evaluation.RetainText],
     "evaluation.likelihood.<name>": [evaluation.LikelihoodTask],
     "evaluation.prompts.<name>": [evaluation.Prompts],
+    "evaluation.memorised.<name>": [evaluation.Memorised],
     "evaluation.spectrum": [evaluation.Spectrum],
     "decisions.<name>": [decisions.Decision],
     "decisions.<name>.cells": [decisions.Methods],

@@ -14,9 +14,11 @@ from lora_ledger.tables.evidence import gather
 from .test_tables import numbers, plan, rows
 
 FULL, LORA, LOST = "code/full/short/s1", "code/lora-r8/short/s1", "repair/full/short/s1"
+PACKED = {"examples": 16, "rows": 16, "dropped_over_length": 0, "tokens": 9, "bytes": 9}
 EVALUATION = {
     "texts": {"general": {"corpus": "texts", "divergence": True, "csd": True}},
     "prompts": {"asked": {"task": "gsm-symbolic"}},
+    "memorised": {"recall": {"corpus": "texts"}},
     "bootstrap": 200,
     "generate": {"humaneval": {"task": "humaneval"}},
     "allow_code_execution": True,
@@ -79,3 +81,30 @@ def test_csd_of_those_that_have_one(tables: Path) -> None:
     text = (tables / "forgetting.md").read_text("utf-8")
     assert f"no csd of {LORA} on general: no ΔW: lora does not merge" in text
     assert "over the whole vocabulary" in text
+
+
+def test_what_was_memorised(tmp_path: Path) -> None:
+    """Of four examples the base has none and full one; the run came to 24 examples of 16."""
+    size = [100, 300]
+    paths = [tmp_path / "train" / "full.json", tmp_path / "packed" / "code.json"]
+    factories.train(paths[0], FULL, [9.0, 31.0], [4.0, 16.0], size)
+    factories.write(paths[1], "prepare", "code", {"counts": {"train": PACKED}})
+    for cell, verbatim, similarity in (
+        (BASE, [0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2]),
+        (FULL, [1, 0, 0, 0], [1.0, 0.2, 0.2, 0.6]),
+    ):
+        found = {"kind": "memorised", "items": list("abcd"), "groups": list("abcd")}
+        found |= {"verbatim": verbatim, "similarity": similarity, "cut_contexts": 0}
+        paths += factories.answered(tmp_path / "retain", cell, {"recall": found})
+    tabulate.tabulate(gather(plan(evaluation=EVALUATION), paths), tmp_path / "tables")
+    base, full = rows(tmp_path / "tables", "forgetting", measure="recall, verbatim continuation")
+    assert (float(base["value"]), float(full["value"])) == (0, 0.25)
+    # Wilson at 0 of 4: z^2 / (4 + z^2) above.
+    assert float(base["value_high"]) == pytest.approx(3.841459 / 7.841459)
+    _, alike = rows(
+        tmp_path / "tables", "forgetting", measure="recall, edit similarity of the continuation"
+    )
+    assert float(alike["value"]) == pytest.approx(0.5)
+    assert float(alike["change"]) == pytest.approx(0.3)
+    text = (tmp_path / "tables" / "forgetting.md").read_text("utf-8")
+    assert "passes over them: code/short 1.5" in text

@@ -51,9 +51,15 @@ rule retain:
         """
 
 
-# Texts and prompts have no items.
+# Only a task of likelihoods has items.
 use rule retain as retain_text with:
     output:
         record=f"{OUT}/retain/{{task}}/{{cell}}.json",
     wildcard_constraints:
-        task=one_of([*STUDY.evaluation.texts, *STUDY.evaluation.prompts]),
+        task=one_of(
+            [
+                task
+                for task in cells.retained(STUDY)
+                if task not in STUDY.evaluation.likelihood
+            ]
+        ),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lora_ledger.common.errors import KeyProblem, require
 from lora_ledger.common.startup import loading
 from lora_ledger.data.tasks import describe
-from lora_ledger.study.evaluation import LikelihoodTask, Prompts, RetainText
+from lora_ledger.study.evaluation import LikelihoodTask, Memorised, Prompts, RetainText
 from lora_ledger.study.schema import Study
 
 from .cuts import count_cut
@@ -35,21 +35,20 @@ TEXT = "text"
 Rows = list[dict[str, Any]]
 
 
-def entry(study: Study, task: str) -> RetainText | LikelihoodTask | Prompts:
-    """The text, the task or the prompts of that name; raises KeyProblem where there are none."""
+def entry(study: Study, task: str) -> RetainText | LikelihoodTask | Prompts | Memorised:
+    """What is asked under that name; raises KeyProblem where nothing is."""
     evaluation = study.evaluation
-    known = [*evaluation.texts, *evaluation.likelihood, *evaluation.prompts]
-    expected = "one of evaluation.texts, evaluation.likelihood or evaluation.prompts"
-    require("--task", task, known, expected)
+    known = [*evaluation.texts, *evaluation.likelihood, *evaluation.prompts, *evaluation.memorised]
+    require("--task", task, known, "one of evaluation.texts, likelihood, prompts or memorised")
     found = evaluation.texts.get(task) or evaluation.likelihood.get(task)
-    return found or evaluation.prompts[task]
+    return found or evaluation.prompts.get(task) or evaluation.memorised[task]
 
 
 def resolved(study: Study, task: str) -> dict[str, Any]:
     """The keys of `task` as they are used, with what its task file says."""
     what = entry(study, task)
     found: dict[str, Any] = what.model_dump(mode="json")
-    if not isinstance(what, RetainText):
+    if isinstance(what, LikelihoodTask | Prompts):
         info = describe(what.task, what.corpus)
         found |= {"num_fewshot": info.shots(what.num_fewshot), "task": asdict(info)}
     return found
@@ -60,7 +59,8 @@ def measure(
 ) -> tuple[Rows, dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(rows, settings, results, times) of the text or the task `task` on the corpus in `data`.
 
-    `kind` among the results is `text`, `choices`, `continuation` or `prompts`; only a task of
+    `kind` among the results is `text`, `choices`, `continuation`, `prompts` or
+    `memorised`; only a task of
     likelihoods has rows.
     """
     what, batch_size = entry(subject.study, task), subject.study.evaluation.batch_size
@@ -85,6 +85,13 @@ def measure(
         from . import beside_base
 
         results = beside_base.of_prompts(subject, lm, data, what)
+    elif isinstance(what, Memorised):
+        from . import memorised
+
+        speaker = subject.language_model(
+            batch_size=batch_size, ends=("separator", "end_of_response")
+        )
+        results = memorised.of_examples(speaker, data, what)
     else:
         results, rows = measure_items(lm, task, data, what)
     settings = {**subject.resolved, "batch_size": batch_size}

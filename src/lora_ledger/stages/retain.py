@@ -38,6 +38,8 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     elif task in evaluation.prompts:
         digest = cells.task_of(study, task).digest
         asked = {"prompts": lean(evaluation.prompts[task]), "task": digest}
+    elif task in evaluation.memorised:
+        asked = {"memorised": lean(evaluation.memorised[task])}
     else:
         digest = cells.task_of(study, task).digest
         asked = {"choices": lean(evaluation.likelihood[task]), "task": digest}
@@ -72,7 +74,7 @@ def retain(
 
 FLAGS = (
     flag("study"),
-    flag("task", "a key of evaluation.texts, evaluation.likelihood or evaluation.prompts"),
+    flag("task", "a key of evaluation.texts, likelihood, prompts or memorised"),
     flag("cell", "the label in the record"),
     place("model", "model folder"),
     place("trained", "the cell's folder; none for base", required=False),

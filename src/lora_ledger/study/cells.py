@@ -214,9 +214,9 @@ def scored(study: Study) -> Iterator[tuple[str, str]]:
 
 def retained(study: Study) -> list[str]:
     """The names of what every cell is asked of the source domain: texts, likelihood tasks,
-    prompts."""
-    evaluation = study.evaluation
-    return [*evaluation.texts, *evaluation.likelihood, *evaluation.prompts]
+    prompts, examples of training corpora."""
+    asked = study.evaluation
+    return [*asked.texts, *asked.likelihood, *asked.prompts, *asked.memorised]
 
 
 def evaluations(study: Study, label: str) -> list[str]:
@@ -251,8 +251,10 @@ def subspaces(study: Study) -> list[str]:
 
 
 def corpus_of(study: Study, name: str) -> str:
-    """The corpus behind a text, a run of `generate`, a `likelihood` entry or prompts."""
-    text = study.evaluation.texts.get(name)
+    """The corpus behind a text, a run of `generate`, a `likelihood` entry, prompts or a `memorised`
+    entry."""
+    evaluation = study.evaluation
+    text = evaluation.texts.get(name) or evaluation.memorised.get(name)
     return text.corpus if text else task_of(study, name).corpus
 
 

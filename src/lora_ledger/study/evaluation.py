@@ -96,6 +96,17 @@ class Prompts(Frozen):
     )
 
 
+class Memorised(Frozen):
+    """Examples of a training corpus that every cell is to go on with, greedily."""
+
+    corpus: Name
+    examples: PositiveInt = Field(64, description="Of the split `train`; fewer where it has fewer.")
+    prefix: PositiveInt = Field(
+        32, description="Words of a text that are given; of pairs, prompts."
+    )
+    words: PositiveInt = Field(16, description="Words that are to follow.")
+
+
 class Spectrum(Frozen):
     """How the spectra of what training changed are measured (docs/spectra.md)."""
 
@@ -125,6 +136,7 @@ class Evaluation(Frozen):
     texts: dict[Name, RetainText] = Field(default_factory=dict)
     likelihood: dict[Name, LikelihoodTask] = Field(default_factory=dict)
     prompts: dict[Name, Prompts] = Field(default_factory=dict)
+    memorised: dict[Name, Memorised] = Field(default_factory=dict)
     gauntlet_mean: tuple[Name, ...] = Field(
         (),
         description="Keys of `likelihood` whose accuracies by the lowest mean loss per token are "
@@ -166,9 +178,11 @@ class Evaluation(Frozen):
         if both:
             raise KeyProblem("likelihood", both, "names that `texts` does not have")
         others = {*self.generate, *self.likelihood, *self.texts}
-        both = sorted(others & set(self.prompts))
-        if both:
-            raise KeyProblem("prompts", both, "names that nothing else in `evaluation` has")
+        for key, names in (("prompts", self.prompts), ("memorised", self.memorised)):
+            both = sorted(others & set(names))
+            if both:
+                raise KeyProblem(key, both, "names that nothing else in `evaluation` has")
+            others.update(names)
         for name in self.gauntlet_mean:
             require("gauntlet_mean", name, self.likelihood, "one of likelihood")
         return self

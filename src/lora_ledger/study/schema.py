@@ -115,6 +115,11 @@ class Study(Frozen):
                     raise KeyProblem(
                         f"methods.{name}.at", method.at, "a method with learning_rates"
                     )
+        trained = {setting.corpus for setting in self.settings.values()}
+        for name, one in self.evaluation.memorised.items():
+            require(
+                f"evaluation.memorised.{name}.corpus", one.corpus, trained, "a setting's corpus"
+            )
         beside = self.evaluation.beside_base
         if beside and self.compute.backend == "vllm":
             raise KeyProblem(

@@ -21,7 +21,7 @@ from .document import UNITS, Column, Section, Table, Value
 from .evidence import Evidence
 from .measures import Measure, blocked, change, guesses, level, resampling, what_was_resampled
 from .notes import cut
-from .retention import gauntlet_note, retention
+from .retention import gauntlet_note, memorised_notes, retention
 
 
 def forgetting(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table:
@@ -89,8 +89,8 @@ def _forgetting_notes(
         )
     if study.evaluation.gauntlet_mean:
         extra.append(gauntlet_note(evidence))
-    extra += beside_base_notes(evidence)
-    asked = [*study.evaluation.likelihood, *study.evaluation.prompts]
+    extra += [*beside_base_notes(evidence), *memorised_notes(evidence)]
+    asked = [*study.evaluation.likelihood, *study.evaluation.prompts, *study.evaluation.memorised]
     extra += cut(evidence, "retain", asked)
     extra += external_note(evidence)
     extra += permitted(evidence, study.evaluation.likelihood)

@@ -38,9 +38,15 @@ NOT_PUBLISHED = ("rebuilt rows", "other text")
 
 def retention(evidence: Evidence) -> list[Measure]:
     """All that `retain` measured: texts, then each task, the Gauntlet's mean, what was held against
-    the base position by position."""
+    the base position by position, what was memorised."""
     tasks = [m for name in evidence.study.evaluation.likelihood for m in _task(evidence, name)]
-    return [*texts(evidence), *tasks, *gauntlet(evidence), *beside_base(evidence)]
+    return [
+        *texts(evidence),
+        *tasks,
+        *gauntlet(evidence),
+        *beside_base(evidence),
+        *memorised(evidence),
+    ]
 
 
 def texts(evidence: Evidence) -> list[Measure]:
@@ -60,6 +66,48 @@ def texts(evidence: Evidence) -> list[Measure]:
             against_base(evidence, f"{name}, bits per byte", units, series, groups, run=name)
         )
     return measures
+
+
+def memorised(evidence: Evidence) -> list[Measure]:
+    """Of training examples: the share that goes on verbatim, and the edit similarity."""
+    measures = []
+    for name in evidence.study.evaluation.memorised:
+        found = _results(evidence, name)
+        if not found:
+            continue
+        groups = clusters(next(iter(found.values())))
+        units = "groups of examples" if groups else "examples"
+        for key, heading, share in (
+            ("verbatim", "verbatim continuation", True),
+            ("similarity", "edit similarity of the continuation", False),
+        ):
+            series = {label: mean_of(one["items"], one[key]) for label, one in found.items()}
+            of = f"{name}, {heading}"
+            measures.append(
+                against_base(evidence, of, units, series, groups, share=share, run=name)
+            )
+    return measures
+
+
+def memorised_notes(evidence: Evidence) -> list[str]:
+    """What was given and asked, and how often each run came by an example."""
+    notes = []
+    for name, asked in evidence.study.evaluation.memorised.items():
+        if not _results(evidence, name):
+            continue
+        passes: dict[str, float] = {}
+        for cell in evidence.of_corpus(asked.corpus):
+            run, data = evidence.train.get(cell.label), evidence.prepare.get(cell.packed)
+            if run and data and run.results.get("examples"):
+                rows = data.results["counts"]["train"]["rows"]
+                passes[f"{cell.setting}/{cell.budget}"] = run.results["examples"] / rows
+        said = ", ".join(f"{key} {value:.2g}" for key, value in passes.items())
+        notes.append(
+            f"{name}: greedy continuations of examples of {asked.corpus} that training drew from, "
+            f"{asked.words} words at most; passes over them: {said or 'unknown'}; below 1 that "
+            "share of them was seen"
+        )
+    return notes
 
 
 def _task(evidence: Evidence, name: str) -> list[Measure]:
