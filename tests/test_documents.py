@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from lora_ledger import catalogue, methods
 from lora_ledger.common.yaml import load
 from lora_ledger.methods import recipe
-from lora_ledger.study import decisions, evaluation, schema
+from lora_ledger.study import decisions, derivations, evaluation, schema
 from lora_ledger.study.schema import Study
 
 KEYS = Path("config/README.md")
@@ -42,6 +42,11 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "decisions.<name>.cells.rank": [decisions.Bounds],
     "decisions.<name>.where": [decisions.Where],
     "others.<name>": [schema.Other],
+    "derived": [derivations.Derivations],
+    "derived.rewound": [derivations.Rewound],
+    "derived.intruders": [derivations.Intruders],
+    "derived.random": [derivations.RandomUpdate],
+    "Which trained cells": [derivations.Selection],
     "contamination": [schema.Permission],
     "catalogue.<name>, of type model": [catalogue.ModelEntry],
     "catalogue.<name>.tokens": [catalogue.TokenRoles],

@@ -84,7 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         paths.append(out / f"train/{cell.label}/record.json")
     for label in cells.labels(study):
         path = out / f"retain/{label}.json"
-        trained = out / cells.folder(label) if cells.folder(label) else None
+        trained = out / cells.folder(study, label) if cells.folder(study, label) else None
         model = out / f"models/{cells.model_of(study, label)}"
         retain.retain(study, "general", label, model, trained, out / "data", path, None)
         paths.append(path)

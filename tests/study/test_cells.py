@@ -131,7 +131,7 @@ def asked(study: Study) -> dict[str, Callable[[], object]]:
     setting, label = list(study.settings)[-3], cells.labels(study)[-1]
     return {
         "cell": lambda: cells.cell(study, label),
-        "folder": lambda: cells.folder(label),
+        "folder": lambda: cells.folder(study, label),
         "task_of": lambda: cells.task_of(study, "words"),
         "gated": lambda: cells.gated(study, setting),
         "generate_runs": lambda: cells.generate_runs(study, label),

@@ -56,7 +56,7 @@ def test_cells_bases_and_packed_data_have_the_model_in_their_paths() -> None:
         "one/code-cpt", "two/code-cpt", "one/math-ift", "two/math-ift", "two/repair",
     ]  # fmt: skip
     assert cells.base_of(found, "two/code-cpt/full/tokens/s2") == "base/two"
-    assert cells.folder("base/two") == ""
+    assert cells.folder(found, "base/two") == ""
     records = cells.records(found)
     assert "packed/two/repair/record" in records
     assert "retain/general/base/two" in records

@@ -57,7 +57,7 @@ def methods_with(artefact):
 
 def trained(wildcards):
     """The record of the cell's weights; nothing for the untouched model."""
-    folder = cells.folder(wildcards.cell)
+    folder = cells.folder(STUDY, wildcards.cell)
     return f"{OUT}/{folder}/record.json" if folder else []
 
 
@@ -69,7 +69,7 @@ def kept(artefact):
 
 def again(wildcards):
     """The command that gives a trained cell its weights back where they were not kept."""
-    cell = cells.cell(STUDY, wildcards.cell)
+    cell = cells.weights_of(STUDY, wildcards.cell)
     if cell is None:
         return ""
     packed, out = f"{OUT}/packed/{cell.packed}", f"{OUT}/train/{cell.label}"
@@ -83,7 +83,7 @@ def again(wildcards):
 
 def evaluation_mb(wildcards):
     """Memory of an evaluation, and of training where the cell has to be trained again."""
-    cell, evaluating = cells.cell(STUDY, wildcards.cell), need.evaluate_mb(STUDY)
+    cell, evaluating = cells.weights_of(STUDY, wildcards.cell), need.evaluate_mb(STUDY)
     if (
         STUDY.keep_weights
         or not cell
@@ -95,12 +95,12 @@ def evaluation_mb(wildcards):
 
 def permitted(wildcards):
     """The gate that a trained cell's corpus must pass before the cell is asked anything."""
-    cell = cells.cell(STUDY, wildcards.cell)
+    cell = cells.weights_of(STUDY, wildcards.cell)
     return ancient(f"{OUT}/gate/{cell.setting}.json") if cell else []
 
 
 def trained_flag(wildcards):
-    folder = cells.folder(wildcards.cell)
+    folder = cells.folder(STUDY, wildcards.cell)
     return f"--trained {OUT}/{folder}" if folder else ""
 
 
@@ -120,7 +120,7 @@ def overlaps(wildcards):
 
 
 def seed_flag(wildcards):
-    found = cells.cell(STUDY, wildcards.cell)
+    found = cells.weights_of(STUDY, wildcards.cell)
     return found.seed if found else STUDY.seeds[0]
 
 

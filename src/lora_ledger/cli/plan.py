@@ -28,7 +28,8 @@ def print_plan(study_name: str, results: Path) -> int:
 def lines(found: Plan, study: str, keeps: bool) -> list[str]:
     """The plan in words."""
     done, every = (sum(pair[i] for pair in found.jobs.values()) for i in (0, 1))
-    text = [f"{found.cells} cells, {every} jobs, of which the records of {done} are there:"]
+    made = f" and {found.derived} derived from them" if found.derived else ""
+    text = [f"{found.cells} cells{made}, {every} jobs, of which the records of {done} are there:"]
     text += [f"  {stage:<12}{had:>6} of {all_:>6}" for stage, (had, all_) in found.jobs.items()]
     unknown = f", and {found.unknown} cells whose data is not packed yet" if found.unknown else ""
     trained = f"{found.tokens:,} tokens that bear loss{unknown}; {_flop(found.flops)} in all"

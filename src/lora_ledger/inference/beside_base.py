@@ -22,11 +22,12 @@ from lora_ledger.study import cells
 from lora_ledger.study.evaluation import Prompts
 
 from .cuts import count_cut
+from .derived import make
 from .drift import Drift
 from .layers import states
 from .layouts import Packed, Segment
 from .likelihood import TOKENS
-from .updates import NoUpdate, matrices
+from .updates import Matrix, NoUpdate, matrices, of_model
 from .weights import load_tokenizer
 
 if TYPE_CHECKING:
@@ -100,10 +101,8 @@ def _compared(
     found: dict[str, Any] = {}
     drift = None
     if csd:
-        known = cells.cell(subject.study, subject.cell)
-        method = subject.study.methods[known.method] if known else None
         try:
-            changed = list(matrices(subject.model_dir, subject.trained, method))
+            changed = _changed(subject)
             drift = Drift(subject.base_model, changed, owners)
         except NoUpdate as reason:
             found["csd"] = {"why": str(reason)}
@@ -127,6 +126,20 @@ def _compared(
             counts[one.owner] += one.scored
         found["csd"] = drift.results(counts)
     return found
+
+
+def _changed(subject: Subject) -> list[Matrix]:
+    """What a cell adds to each matrix of the base; NoUpdate where it adds nothing of the kind."""
+    known = cells.weights_of(subject.study, subject.cell)
+    how = cells.derived(subject.study, subject.cell)
+    method = subject.study.methods[known.method] if known else None
+    if how is None:
+        return list(matrices(subject.model_dir, subject.trained, method))
+    assert subject.trained is not None
+    assert method is not None
+    # Once more, as the one that answers may be in another precision.
+    model = make(subject.model_dir, subject.trained, method, how)[0]
+    return list(of_model(subject.model_dir, model))
 
 
 def _other_vocabulary(subject: Subject) -> str:

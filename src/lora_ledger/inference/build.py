@@ -19,7 +19,7 @@ from lora_ledger.models.tokens import begin_ids, token_id
 from lora_ledger.study import cells
 from lora_ledger.study.schema import Compute, Study
 
-from .weights import load_cell, load_tokenizer, parts_of
+from .weights import load_cell, load_tokenizer, parts_of, placed
 
 if TYPE_CHECKING:
     from .language_model import LedgerModel
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Held:
-    """A cell's weights in memory; `where` is {"device", "precision", "backend"}."""
+    """A cell's weights in memory; `where` is {"device", "precision", "backend"}, `made` what of
+    other weights they were made of, and how."""
 
     roles: TokenRoles
     where: dict[str, str]
     tokenizer: Any
     model: Any
     answers: Callable[..., LedgerModel]
+    made: dict[str, Any] | None = None
 
     def language_model(
         self, *, batch_size: int, seed: int = 0, ends: tuple[str, ...] = ()
@@ -61,15 +63,15 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
     without weights.
     """
     resolved = _settle(study.compute)
-    known = cells.cell(study, cell)
+    known, how = cells.weights_of(study, cell), cells.derived(study, cell)
     method = study.methods[known.method] if known else None
     source, adapter = parts_of(model_dir, trained)
     backend: str = study.compute.backend
     if method is not None and not method.merges:
         # What trained beside the weights is evaluated as it is, by transformers' own forward.
         backend = "plain"
-    elif backend == "vllm" and adapter and not _is_lora(adapter):
-        # It loads no other adapters.
+    elif backend == "vllm" and (how or (adapter and not _is_lora(adapter))):
+        # It loads no other adapters, and none but folders.
         backend = "fast"
     where = {
         "device": resolved["device"],
@@ -94,8 +96,17 @@ def hold(study: Study, cell: str, model_dir: Path, trained: Path | None) -> Held
             from lora_ledger.inference.backends.fast import FastModel as answers
 
         precision: Any = where["precision"]
-        model, tokenizer = load_cell(model_dir, trained, precision, where["device"], method)
-    return Held(roles, where, tokenizer, model, answers)
+        made: dict[str, Any] | None = None
+        if how is None:
+            model, tokenizer = load_cell(model_dir, trained, precision, where["device"], method)
+        else:
+            from .derived import make
+
+            assert trained is not None
+            assert method is not None
+            model, tokenizer, done = make(model_dir, trained, method, how)
+            model, made = placed(model, precision, where["device"]), {**how.asked, **done}
+    return Held(roles, where, tokenizer, model, answers, made)
 
 
 def beside(model_dir: Path, where: Mapping[str, str]) -> Any:

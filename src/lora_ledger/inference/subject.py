@@ -38,7 +38,7 @@ class Subject:
     @property
     def seed(self) -> int:
         """The seed of the cell's samples; of what is not trained here, the study's first."""
-        found = cells.cell(self.study, self.cell)
+        found = cells.weights_of(self.study, self.cell)
         return found.seed if found else self.study.seeds[0]
 
     def inputs(self, data: Path) -> dict[str, Input]:
@@ -75,8 +75,10 @@ class Subject:
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """Device, precision, back-end and token roles, as they are used."""
-        return {**self.held.where, "tokens": self.held.roles.model_dump()}
+        """Device, precision, back-end and token roles, as they are used; of a derived cell what was
+        made of which weights."""
+        made = {"derived": self.held.made} if self.held.made else {}
+        return {**self.held.where, "tokens": self.held.roles.model_dump(), **made}
 
     def language_model(
         self, *, batch_size: int, seed: int = 0, ends: tuple[str, ...] = ()

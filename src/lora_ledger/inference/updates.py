@@ -82,9 +82,7 @@ def matrices(
                 yield _of(name, base.read(name), products.get(name))
             return
         model, _ = load_cell(model_dir, trained, "fp32", "cpu", method)
-        merged = {name: weight for name, weight in model.named_parameters() if name in chosen}
-        for name in chosen:
-            yield _difference(name, base.read(name), merged[name].numpy())
+        yield from of_model(model_dir, model, blocks)
         return
     tuned = Tensors(source)
     for name in chosen:
@@ -93,6 +91,15 @@ def matrices(
             raise NoUpdate(f"no ΔW: {name} is {found}, of the base {base.shape(name)}")
     for name in chosen:
         yield _difference(name, base.read(name), tuned.read(name))
+
+
+def of_model(model_dir: Path, model: Any, blocks: Sequence[int] | None = None) -> Iterator[Matrix]:
+    """Each matrix of the chosen blocks of a model in memory, in fp32 on the processor."""
+    base = Tensors(model_dir)
+    chosen = names(read_json(model_dir / "config.json"), blocks)
+    merged = {name: weight for name, weight in model.named_parameters() if name in chosen}
+    for name in chosen:
+        yield _difference(name, base.read(name), merged[name].numpy())
 
 
 def _of(name: str, base: Any, product: Product | None = None) -> Matrix:

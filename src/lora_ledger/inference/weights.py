@@ -39,8 +39,6 @@ def load_cell(
     The tokenizer is the base's unless the cell's `model` has one of its own, as somebody else's
     may. Raises FileNotFoundError when the cell's folder holds neither `model` nor `adapter`.
     """
-    import torch
-
     if str(device) == "cpu":
         keep_memory()
     source, adapter = parts_of(model_dir, cell_dir)
@@ -51,10 +49,17 @@ def load_cell(
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    own = (source / "tokenizer.json").is_file()
+    return placed(model, precision, device), load_tokenizer(source if own else model_dir)
+
+
+def placed(model: Any, precision: Precision, device: str | torch.device) -> Any:
+    """The model where it answers, cast, in evaluation mode."""
+    import torch
+
     model = model.to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     model.requires_grad_(False)
-    own = (source / "tokenizer.json").is_file()
-    return model.eval(), load_tokenizer(source if own else model_dir)
+    return model.eval()
 
 
 def keep_memory() -> None:

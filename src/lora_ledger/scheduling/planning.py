@@ -40,7 +40,8 @@ class Plan:
     known; `unknown` counts the others, whose data is to be packed first. `flops` are of training
     those tokens, `memory_mb` is of the largest job, `disk_bytes` of weights and checkpoints at
     their highest with one job at a time, `again` the cells that have to be trained again, `bases`
-    what other studies have to train first, in this order."""
+    what other studies have to train first, in this order, `derived` the cells that are made from
+    trained ones."""
 
     jobs: dict[str, tuple[int, int]]
     cells: int
@@ -51,6 +52,7 @@ class Plan:
     disk_bytes: int
     again: tuple[str, ...]
     bases: tuple[Base, ...] = ()
+    derived: int = 0
 
 
 def plan(study: Study, out: Path) -> Plan:
@@ -79,6 +81,7 @@ def plan(study: Study, out: Path) -> Plan:
         disk_bytes=_disk_bytes(study),
         again=() if study.keep_weights else tuple(staleness.to_train_again(study, out)),
         bases=tuple(bases(study, out)),
+        derived=len(cells.index(study).derived),
     )
 
 

@@ -13,6 +13,7 @@ from lora_ledger.catalogue import HubSource, LocalSource
 from lora_ledger.compute.device import CPUINFO, NATIVE_FLAGS, cpu_flags
 from lora_ledger.data.tasks import describe
 from lora_ledger.models.architecture import Architecture, read, total_parameters
+from lora_ledger.study.derivations import Derivations
 from lora_ledger.study.evaluation import TaskRun
 from lora_ledger.study.models import model_config
 from lora_ledger.study.schema import Study
@@ -196,6 +197,8 @@ def _evaluate_mb(study: Study, config: dict[str, object]) -> int:
         ]
         batch = max([study.evaluation.batch_size * max([LIKELIHOOD_TOKENS, *texts]), *answers])
         logits = max(logits, batch * shape.vocab * 4 * PLAIN_LOGITS)
+    # A derived cell is made of the base's weights and the trained ones, through one more copy.
+    weights += largest * 4 * (2 if study.derived != Derivations() else 0)
     most = max([logits, beside, *caches])
     return LIBRARIES_MB + int((largest * 4 * 2 + weights + most + activations) / MB)
 

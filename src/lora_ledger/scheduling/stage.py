@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lora_ledger.records.record import Input, Record, digest_json, write_record
 from lora_ledger.study import rates
+from lora_ledger.study.cells import derived
 from lora_ledger.study.schema import Study
 from lora_ledger.study.training_inputs import decides
 from lora_ledger.training.regimes import regime
@@ -121,12 +122,15 @@ def of_evaluation(study: Study, names: Names) -> dict[str, Any]:
     return {"device": study.compute.device, "threads": study.compute.threads}
 
 
-def asked_of_evaluation(study: Study) -> dict[str, Any]:
-    """Precision and back-end of an evaluation, where the study names them."""
+def asked_of_evaluation(study: Study, cell: str) -> dict[str, Any]:
+    """Precision and back-end of an evaluation, where the study names them; of a derived cell what
+    is made."""
     compute = study.compute
     named = {"precision": compute.precision.evaluate, "backend": compute.backend}
     fixed = {"precision": "auto", "backend": type(compute).model_fields["backend"].default}
-    return {key: value for key, value in named.items() if value != fixed[key]}
+    found = {key: value for key, value in named.items() if value != fixed[key]}
+    how = derived(study, cell)
+    return {**found, "derived": how.asked} if how else found
 
 
 def lean(model: Any, *leave_out: str) -> dict[str, Any]:

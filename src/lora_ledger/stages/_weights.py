@@ -59,8 +59,10 @@ def main(args: argparse.Namespace) -> str | None:
         code_of_all_methods(study),
         cell.model,
     )
-    with alone(args.work):
+    # Evaluations of one cell that start together all ask for its weights: the first one trains.
+    with alone(args.work, wait=True):
         if (args.out / method.artefact).is_dir():
+            shutil.rmtree(args.work, ignore_errors=True)
             return None
         claim_device(study.compute.device)
         inputs = {name: one.model_dump() for name, one in inputs_of(job).items()}

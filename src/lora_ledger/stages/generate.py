@@ -34,13 +34,13 @@ from ._main import run as run_stage
 def reads(study: Study, names: Names) -> dict[str, Any]:
     """The run, its task file, the tokens' roles, the seed of the samples."""
     run = study.evaluation.generate[names["run"]]
-    found = cells.cell(study, names["cell"])
+    found = cells.weights_of(study, names["cell"])
     return {
         "run": lean(run, "diversity", "batch_size"),
         "task": cells.task_of(study, names["run"]).digest,
         "tokens": lean(cells.tokens(study, names["cell"])),
         "seed": found.seed if found else study.seeds[0],
-        **asked_of_evaluation(study),
+        **asked_of_evaluation(study, names["cell"]),
     }
 
 

@@ -46,7 +46,7 @@ def reads(study: Study, names: Names) -> dict[str, Any]:
     return {
         **asked,
         "tokens": lean(cells.tokens(study, names["cell"])),
-        **asked_of_evaluation(study),
+        **asked_of_evaluation(study, names["cell"]),
     }
 
 

@@ -9,81 +9,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 
 from lora_ledger.catalogue import TokenRoles
 from lora_ledger.data.tasks import TaskInfo, describe
 
-from .rates import all_tuned, reported, written
+from .cell import Cell as Cell
+from .cell import cell_of as cell_of
+from .cell import label_of as label_of
+from .derived import DERIVED, Derived, expand
+from .rates import all_tuned, reported
 from .schema import Study
 
 BASE = "base"
 OTHER = "other"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One trained model: a point on the study's axes.
-
-    `model` is None where the study has one, `rate` where one rate is reported, and `parent` (the
-    label of another cell) where the cell does not branch off another's run.
-    """
-
-    setting: str
-    method: str
-    budget: str
-    seed: int
-    model: str | None = None
-    rate: float | None = None
-    parent: str | None = None
-
-    @property
-    def names(self) -> dict[str, str]:
-        """What names the job that trains it: the four axes, the model where there are several, and
-        the rate where it is reported."""
-        found = {"setting": self.setting, "method": self.method, "budget": self.budget}
-        model = {} if self.model is None else {"model": self.model}
-        rate = {} if self.rate is None else {"rate": written(self.rate)}
-        return {**model, **found, **rate, "seed": str(self.seed)}
-
-    @property
-    def label(self) -> str:
-        on = "" if self.model is None else f"{self.model}/"
-        rate = "" if self.rate is None else f"lr-{written(self.rate)}/"
-        return f"{on}{self.setting}/{self.method}/{self.budget}/{rate}s{self.seed}"
-
-    @property
-    def packed(self) -> str:
-        """The data that it is trained on, as a path below `packed/`."""
-        return self.setting if self.model is None else f"{self.model}/{self.setting}"
-
-
-def label_of(
-    setting: str,
-    method: str,
-    budget: str,
-    seed: str,
-    model: str | None = None,
-    rate: str | None = None,
-) -> str:
-    """The label of the cell that a training job's names are of."""
-    return Cell(setting, method, budget, int(seed), model, float(rate) if rate else None).label
-
-
-def cell_of(
-    study: Study,
-    setting: str,
-    method: str,
-    budget: str,
-    seed: int,
-    model: str | None,
-    rate: float | None,
-) -> Cell:
-    """The cell at a point on the study's axes, with the cell whose run it branches off."""
-    trunk = study.budgets[budget].trunk
-    parent = Cell(setting, method, trunk, seed, model, rate).label if trunk else None
-    return Cell(setting, method, budget, seed, model, rate, parent)
 
 
 class Index:
@@ -110,6 +49,10 @@ class Index:
         for cell in self.cells:
             if cell.parent is not None:
                 self.branches.setdefault(cell.parent, []).append(cell)
+        self.derived = {one.label: one for one in expand(study, self.cells)}
+        self.derived_of: dict[str, list[Derived]] = {}
+        for one in self.derived.values():
+            self.derived_of.setdefault(one.of.label, []).append(one)
         self.permissions: dict[tuple[str, str], str] = {}
         for pair in study.contamination:
             self.permissions.setdefault((pair.corpus, pair.task), pair.reason)
@@ -135,8 +78,25 @@ def cells(study: Study) -> list[Cell]:
 
 
 def cell(study: Study, label: str) -> Cell | None:
-    """The cell of a label; None for an untouched model, and for somebody else's."""
+    """The trained cell of a label; None for all else that is evaluated like one."""
     return index(study).by_label.get(label)
+
+
+def derived(study: Study, label: str) -> Derived | None:
+    """What is made of a trained cell's weights under a label; None for all else."""
+    return index(study).derived.get(label)
+
+
+def derived_of(study: Study, label: str) -> list[Derived]:
+    """What is made of a trained cell's weights."""
+    return index(study).derived_of.get(label, [])
+
+
+def weights_of(study: Study, label: str) -> Cell | None:
+    """The trained cell whose weights an evaluation loads: its own, or those that it is derived
+    from; None for an untouched model, and for somebody else's."""
+    made = derived(study, label)
+    return made.of if made else cell(study, label)
 
 
 def other_of(label: str) -> str | None:
@@ -148,7 +108,7 @@ def other_of(label: str) -> str | None:
 def generate_runs(study: Study, label: str) -> list[str]:
     """The generation runs of a cell: its setting's tasks; those of another's model; for the base,
     all."""
-    found, other = cell(study, label), other_of(label)
+    found, other = weights_of(study, label), other_of(label)
     if found:
         return list(study.settings[found.setting].tasks)
     if other and study.others[other].tasks is not None:
@@ -168,7 +128,7 @@ def is_base(label: str) -> bool:
 
 def model_of(study: Study, label: str) -> str:
     """The model that a cell stands on; of somebody else's, the one that its adapter is of."""
-    found, other = cell(study, label), other_of(label)
+    found, other = weights_of(study, label), other_of(label)
     own = found.model if found else study.others[other].model if other else None
     return index(study).bases.get(label) or own or study.model_names[0]
 
@@ -194,15 +154,21 @@ def branches(study: Study) -> dict[str, list[Cell]]:
 
 
 def labels(study: Study) -> list[str]:
-    """The untouched models, somebody else's as `other/<name>`, and every trained cell."""
+    """The untouched models, somebody else's as `other/<name>`, every trained cell, and what is made
+    from them as `derived/<kind>/<cell>/<how>`."""
+    return [*with_weights(study), *index(study).derived]
+
+
+def with_weights(study: Study) -> list[str]:
+    """All of these but what is derived."""
     return [*bases(study), *(f"{OTHER}/{name}" for name in study.others), *index(study).by_label]
 
 
-def folder(label: str) -> str:
-    """Where a cell's weights lie below the study's results; empty for an untouched model."""
-    if is_base(label):
-        return ""
-    return label if other_of(label) else f"train/{label}"
+def folder(study: Study, label: str) -> str:
+    """Where the weights that a cell loads lie below the study's results; empty for an untouched
+    model."""
+    found = weights_of(study, label)
+    return f"train/{found.label}" if found else label if other_of(label) else ""
 
 
 def scored(study: Study) -> Iterator[tuple[str, str]]:
@@ -220,11 +186,13 @@ def retained(study: Study) -> list[str]:
 
 
 def evaluations(study: Study, label: str) -> list[str]:
-    """The records of all that a cell is asked, as paths below the study's results, without
-    `.json`."""
-    generated = [f"generate/{run}/{label}" for run in generate_runs(study, label)]
+    """The records of all that a cell's weights are asked, those of what is derived from it with
+    them, as paths below the study's results, without `.json`."""
+    every = [label, *(one.label for one in derived_of(study, label))]
+    generated = [f"generate/{run}/{one}" for run in generate_runs(study, label) for one in every]
     spectrum = [f"spectrum/{label}"] if study.evaluation.spectrum else []
-    return [*generated, *(f"retain/{task}/{label}" for task in retained(study)), *spectrum]
+    retention = [f"retain/{task}/{one}" for task in retained(study) for one in every]
+    return [*generated, *retention, *spectrum]
 
 
 def compared(study: Study, setting: str) -> list[tuple[str, str]]:
@@ -263,7 +231,8 @@ def asked_alike(study: Study) -> list[tuple[list[str], str]]:
     of a kind: the base, each of somebody else's models, and the cells of each setting."""
     kinds = {label: label for label in bases(study)}
     kinds |= {f"{OTHER}/{name}": f"{OTHER}/{name}" for name in study.others}
-    kinds |= {cell.label: f"{cell.packed}/.+" for cell in index(study).cells}
+    made = f"({DERIVED}/[a-z]+/)?" if index(study).derived else ""
+    kinds |= {cell.label: f"{made}{cell.packed}/.+" for cell in index(study).cells}
     found = {pattern: generate_runs(study, label) for label, pattern in kinds.items()}
     return [(runs, pattern) for pattern, runs in found.items()]
 
@@ -328,7 +297,7 @@ def records(study: Study) -> list[str]:
         *(f"score/{run}/{label}" for run, label in runs),
         *(f"diversity/{r}/{label}" for r, label in runs if study.evaluation.generate[r].diversity),
         *(f"retain/{task}/{label}" for task in retained(study) for label in labels(study)),
-        *(f"spectrum/{label}" for label in labels(study) if study.evaluation.spectrum),
+        *(f"spectrum/{label}" for label in with_weights(study) if study.evaluation.spectrum),
         *(f"subspaces/{setting}" for setting in subspaces(study)),
     ]
 

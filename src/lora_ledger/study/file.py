@@ -26,7 +26,7 @@ from lora_ledger.data.tasks import TaskError, describe
 from lora_ledger.methods import MethodBase
 from lora_ledger.models.architecture import ArchitectureError
 
-from . import branches, corpus_entries, decided, models, sources
+from . import branches, cells, corpus_entries, decided, derived, models, sources
 from . import schema as schema
 from .evaluation import LikelihoodTask, TaskRun
 from .models import folder_config, model_config, positions
@@ -86,6 +86,7 @@ def parse(text: str | bytes, where: str = "study") -> Study:
             models.check_base(study, name)
         _check_methods(study)
         branches.check(study)
+        _check_derived(study)
         _check_window(study)
         decided.check(study)
     except ValidationError as error:
@@ -302,6 +303,13 @@ def _check_methods(study: Study) -> None:
         if spectrum and max(spectrum.layers or ()) >= depth:
             expected = f"places from 0 to {depth - 1}, since {model} has {depth} blocks"
             raise KeyProblem("evaluation.spectrum.layers", list(spectrum.layers or ()), expected)
+
+
+def _check_derived(study: Study) -> None:
+    """What is derived is of cells that are there, of a rank that their matrices have."""
+    derived.check(study, cells.cells(study))
+    for model in study.model_names if study.derived.random else ():
+        derived.check_rank(study, model, model_config(study.model_entry(model)))
 
 
 def _check_window(study: Study) -> None:

@@ -27,6 +27,7 @@ from .budgets import Budget as Budget
 from .compute import Compute as Compute
 from .compute import Precision as Precision
 from .decisions import Decision
+from .derivations import Derivations
 from .evaluation import Evaluation, Name
 from .parts import Other as Other
 from .parts import Permission as Permission
@@ -74,6 +75,9 @@ class Study(Frozen):
     budgets: dict[Name, Budget] = Field(default_factory=dict)
     others: dict[Name, Other] = Field(
         default_factory=dict, description="Somebody else's models and adapters."
+    )
+    derived: Derivations = Field(
+        Derivations(), description="Cells made from the weights of trained ones, without training."
     )
     contamination: tuple[Permission, ...] = ()
     evaluation: Evaluation = Evaluation()

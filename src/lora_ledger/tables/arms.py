@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lora_ledger.study.cells import BASE, Cell, is_base, model_of
+from lora_ledger.study.cells import BASE, Cell, derived_of, index, is_base, model_of
 from lora_ledger.study.rates import written
 
 from .document import Column, Value
@@ -52,12 +52,16 @@ def named_base(evidence: Evidence, label: str) -> dict[str, Value]:
 
 @dataclass(frozen=True)
 class Arm:
-    """One row: `labels` of the records behind it; `cells` likewise, none for another's model."""
+    """One row: `labels` of the records behind it; `cells` likewise, none for another's model.
+
+    `derived`: it was made from the weights of the row above, and is shown, but no arm of the study.
+    """
 
     setting: str
     named: dict[str, Value]
     labels: tuple[str, ...]
     cells: tuple[Cell, ...] = ()
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,42 @@ def _arm(evidence: Evidence, seed: str, cells: Sequence[Cell]) -> Arm:
     if len(models) > 1:
         names["model"] = f"{len(models)} bases"
     return Arm(where, names, labels, tuple(cells))
+
+
+def with_derived(evidence: Evidence, arms: Iterable[Arm]) -> Iterator[Arm]:
+    """The arms, each trained cell followed by what is made from its weights."""
+    for arm in arms:
+        yield arm
+        if len(arm.cells) == 1:
+            for one in derived_of(evidence.study, arm.cells[0].label):
+                names = {**arm.named, "method": one.label}
+                yield Arm(arm.setting, names, (one.label,), derived=True)
+
+
+def derived_labels(evidence: Evidence, labels: Iterable[str]) -> list[str]:
+    """The labels of what is made from the weights of these cells."""
+    return [one.label for label in labels for one in derived_of(evidence.study, label)]
+
+
+def derived_note(evidence: Evidence) -> tuple[str, ...]:
+    """What rows of derived cells are; none where the study has none."""
+    every = index(evidence.study).derived
+    if not every:
+        return ()
+    same = {
+        label: None
+        for (_, label), record in (*evidence.retain.items(), *evidence.generate.items())
+        if label in every and record.science.settings.get("derived", {}).get("tensors") == 0
+    }
+    listed = ", ".join(label for label in every if label in same)
+    alike = (f"derived: nothing to change, so the same as the row above: {listed}",)
+    return (
+        "derived: made from the weights of the row above without training; rewound: W₀ + λΔW; "
+        "intruders: the first intruder of each matrix at λ times its size, or a step of the same "
+        "norm along its neighbour, in a random direction, or back towards the base (shrink); "
+        "random: an update of ΔW's norms in random directions; no arm of the study",
+        *(alike if same else ()),
+    )
 
 
 def external(evidence: Evidence, labels: Iterable[str]) -> list[Arm]:

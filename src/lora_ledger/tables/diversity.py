@@ -23,10 +23,12 @@ from .arms import (
     DIVERGED,
     Family,
     columns_of_arms,
+    derived_note,
     external_note,
     named_base,
     trained,
     untrained,
+    with_derived,
 )
 from .document import Column, Section, Table, Value
 from .evidence import Evidence, EvidenceError
@@ -67,6 +69,7 @@ def diversity(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tabl
         "resampled: problems, all samples of one together",
         *cut(evidence, "generate", evidence.study.evaluation.generate),
         *external_note(evidence),
+        *derived_note(evidence),
     )
     return Table(
         "diversity", "How varied the completions are", (*notes, *extra), columns, tuple(sections)
@@ -101,7 +104,12 @@ def _rows(evidence: Evidence, family: Family, run: str, name: str) -> Iterator[M
         if label in found:
             row = _counted(found[label], name, sizes, [], how)
             yield named_base(evidence, label) | row
-    for arm in family.arms:
+    for arm in with_derived(evidence, family.arms):
+        if arm.derived:
+            # What is no arm takes no part in the smallest class size, nor is it held against it.
+            if arm.labels[0] in held:
+                yield arm.named | _counted(held[arm.labels[0]].results, name, [], [], how)
+            continue
         given = [label for label in arm.labels if label in found]
         before = [rarefied[x] for label in arm.labels if (x := evidence.base(label)) in rarefied]
         if len(before) < len(arm.labels):

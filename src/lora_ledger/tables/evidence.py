@@ -21,10 +21,10 @@ from lora_ledger.study.cells import (
     base_of,
     bases,
     cells,
-    index,
     labels,
     packed,
     retained,
+    weights_of,
 )
 from lora_ledger.study.rates import selected_rate, selection
 from lora_ledger.study.schema import Study
@@ -83,8 +83,8 @@ class Evidence:
         return base_of(self.study, label)
 
     def model(self, label: str) -> str | None:
-        """The model of a trained cell, where the study has several."""
-        found = index(self.study).by_label.get(label)
+        """The model of a trained cell, or of what is made from one, where the study has several."""
+        found = weights_of(self.study, label)
         return found.model if found else None
 
     def diverged(self, label: str) -> bool:

@@ -14,7 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lora_ledger.study.cells import BASE, Cell, retained
 
-from .arms import DIVERGED, Arm, columns_of_arms, external, external_note, named_base, trained
+from .arms import (
+    DIVERGED,
+    Arm,
+    columns_of_arms,
+    derived_note,
+    external,
+    external_note,
+    named_base,
+    trained,
+    with_derived,
+)
 from .beside_base import beside_base_notes
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
@@ -45,13 +55,13 @@ def forgetting(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tab
         known = [
             c for c in evidence.cells if c.label in measure.after or evidence.diverged(c.label)
         ]
-        arms = [*trained(evidence, known), *external(evidence, measure.after)]
+        arms = [*_shown(evidence, measure, known), *external(evidence, measure.after)]
         sections.append(_forgotten(evidence, measure, arms))
         for corpus in evidence.corpora:
             left = clean(evidence, corpus, measure)
             mine = [c for c in known if c in evidence.of_corpus(corpus)]
             if left and left.measure:
-                arms = list(trained(evidence, mine))
+                arms = list(_shown(evidence, left.measure, mine))
                 sections.append(_forgotten(evidence, left.measure, arms, f"corpus: {corpus}"))
             elif left:
                 keys = {"measure": left.name, "note": f"corpus: {corpus}"}
@@ -59,6 +69,13 @@ def forgetting(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Tab
                 sections.append(Section(keys, (row,)))
     extra = _forgetting_notes(evidence, controlled, sections)
     return Table("forgetting", "What was forgotten", (*notes, *extra), columns, tuple(sections))
+
+
+def _shown(evidence: Evidence, measure: Measure, known: Sequence[Cell]) -> Iterator[Arm]:
+    """The arms of these cells, with what is made from them and was measured."""
+    for arm in with_derived(evidence, trained(evidence, known)):
+        if not arm.derived or arm.labels[0] in measure.after:
+            yield arm
 
 
 def _forgetting_notes(
@@ -92,7 +109,7 @@ def _forgetting_notes(
     extra += [*beside_base_notes(evidence), *memorised_notes(evidence)]
     asked = [*study.evaluation.likelihood, *study.evaluation.prompts, *study.evaluation.memorised]
     extra += cut(evidence, "retain", asked)
-    extra += external_note(evidence)
+    extra += (*external_note(evidence), *derived_note(evidence))
     extra += permitted(evidence, study.evaluation.likelihood)
     if any("clean subset" in section.keys["measure"] for section in sections):
         extra.append(CLEAN)

@@ -18,11 +18,14 @@ from .arms import (
     DIVERGED,
     Arm,
     columns_of_arms,
+    derived_labels,
+    derived_note,
     external_note,
     heading,
     named_base,
     trained,
     untrained,
+    with_derived,
 )
 from .clean import CLEAN, clean, permitted
 from .document import UNITS, Column, Section, Table, Value
@@ -59,7 +62,7 @@ def learning(evidence: Evidence, notes: tuple[str, ...], interval: str) -> Table
     sections += _outside(evidence)
     extra = ["change: after - before (validation), or cell - base; paired on the same units"]
     extra += cut(evidence, "generate", study.evaluation.generate)
-    extra += external_note(evidence)
+    extra += (*external_note(evidence), *derived_note(evidence))
     extra += permitted(evidence, study.evaluation.generate)
     if any("clean subset" in section.keys["measure"] for section in sections):
         extra.append(CLEAN)
@@ -78,9 +81,10 @@ def _of_setting(evidence: Evidence, setting: str) -> Iterator[Section]:
         measure
         for run in study.evaluation.generate
         if any((run, label) in evidence.score for label in labels)
-        for measure in target_scores(evidence, run, labels)
+        for measure in target_scores(evidence, run, [*labels, *derived_labels(evidence, labels)])
     ]
-    name, arms = heading(evidence, setting), list(trained(evidence, cells))
+    name = heading(evidence, setting)
+    arms = list(with_derived(evidence, trained(evidence, cells)))
     for measure in filter(None, [first, *scored]):
         yield _learned(evidence, name, measure, arms)
         left = clean(evidence, study.settings[setting].corpus, measure)
