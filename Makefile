@@ -26,6 +26,7 @@ BENCH_PACKED := cpt=results/quickstart/packed/code-cpt ift=results/instruct/pack
 .PHONY: results bench test test-quick check lock clean
 
 results: $(READY)
+	@$(BIN)/ledger plan --time $(STUDY)
 	@$(BIN)/python -m lora_ledger.scheduling.lock $(BIN)/snakemake $(if $(CORES),--cores $(CORES)) --config study=$(STUDY)
 	@$(BIN)/ledger show --study $(STUDY)
 

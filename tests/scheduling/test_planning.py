@@ -76,9 +76,9 @@ def test_arithmetic_is_that_of_the_methods(tmp_path: Path) -> None:
 
     config = model_config(study.model_entry())
     wanted = sum(
-        5000 * study.methods[method].flops_per_token(config, setting.sequence_length)
+        2500 * study.methods[method].flops_per_token(config, setting.sequence_length)
         for name, setting in study.settings.items()
         for method in study.methods_of(name)
     )
     assert found.flops == pytest.approx(wanted)
-    assert (found.tokens, found.unknown) == (5000 * found.cells, 0)
+    assert (found.tokens, found.unknown) == (2500 * found.cells, 0)

@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     show.set_defaults(run=_show)
     asked = commands.add_parser("plan", help="say what a study asks for, before it is run")
     asked.add_argument("study", nargs="?", default=DEFAULT_STUDY, help="name or file of a study")
+    asked.add_argument(
+        "--time", action="store_true", help="one line: how long it takes here, by a product timed now"
+    )
     asked.set_defaults(run=_plan)
     ledger = commands.add_parser("claims", help="print what the papers claim, and what was decided")
     ledger.add_argument("ids", nargs="*", metavar="ID", help="claims to print whole, such as LA4")
@@ -51,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     # Here, since `show` needs no study file.
-    from .plan import print_plan
+    from .plan import print_plan, print_time
 
-    return print_plan(args.study, RESULTS)
+    return (print_time if args.time else print_plan)(args.study, RESULTS)
 
 
 def _claims(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_ledger.scheduling.costs import RUNS, processor_seconds
 from lora_ledger.scheduling.planning import Base, Plan, plan
 from lora_ledger.study.file import load
 
@@ -23,6 +24,43 @@ def print_plan(study_name: str, results: Path) -> int:
     for line in lines(plan(study, results / study.name), study_name, study.keep_weights):
         console.print(line, soft_wrap=True)
     return 0
+
+
+def print_time(study_name: str, results: Path) -> int:
+    """Print one line: how long the study takes here, from a product of matrices that is timed now."""
+    from lora_ledger.compute.device import gflops, resolve
+
+    study = load(study_name)
+    found = plan(study, results / study.name)
+    here = resolve(study.compute)
+    speed = gflops(here["train"]) if here["device"] == "cpu" else None
+    terminal().print(time_line(study.name, found, here["train"], speed), soft_wrap=True)
+    return 0
+
+
+def time_line(study: str, found: Plan, precision: str, gflops: float | None) -> str:
+    """The line in words: of a study that was measured whole, else of the arithmetic of training.
+    `gflops` is None where a device trains that is no processor."""
+    done, every = (sum(pair[i] for pair in found.jobs.values()) for i in (0, 1))
+    if gflops is None:
+        return f"{study}: {every - done} of {every} jobs to do"
+    speed = f"a thread here makes {gflops:.0f} GFLOP/s in {precision}"
+    seconds = processor_seconds(study, found.cells, found.tokens, gflops)
+    if seconds is None:
+        least = found.flops / gflops / 1e9 / 60
+        return (
+            f"{study}: {every - done} of {every} jobs to do; no whole run was measured, training "
+            f"alone is at least {least:.0f} processor minutes ({speed})"
+        )
+    kinds = ", ".join(
+        f"{run.seconds / 60:.0f} at {run.gflops:.0f} GFLOP/s in {run.precision}"
+        for run in RUNS
+        if run.study == study
+    )
+    return (
+        f"{study}: {every - done} of {every} jobs to do; the whole is about {seconds / 60:.0f} "
+        f"processor minutes ({speed}; measured: {kinds})"
+    )
 
 
 def lines(found: Plan, study: str, keeps: bool) -> list[str]:

@@ -85,6 +85,25 @@ def cpu_flags(cpuinfo: Path) -> frozenset[str] | None:
     return None
 
 
+def gflops(how: str, size: int = 2048, repeats: int = 5) -> float:
+    """The best of several products of two square matrices in bf16 or fp32, in GFLOP a second of
+    processor time on one thread, which a busy machine leaves nearly as it is."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        left = torch.ones(size, size, dtype=torch.bfloat16 if how == "bf16" else torch.float32)
+        seconds = []
+        for _ in range(repeats):
+            start = time.process_time()
+            left @ left
+            seconds.append(time.process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
 def _device(asked: str) -> str:
     with loading():
         import torch
