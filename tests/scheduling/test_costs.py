@@ -15,7 +15,7 @@ SLOW = Measured("a", 4, 1000, "fp32", gflops=50, seconds=1800)
 FAST = Measured("a", 4, 1000, "bf16", gflops=200, seconds=600)
 
 
-@pytest.mark.parametrize("gflops, seconds", [(50, 1800), (200, 600), (100, 1000), (25, 3400)])
+@pytest.mark.parametrize(("gflops", "seconds"), [(50, 1800), (200, 600), (100, 1000), (25, 3400)])
 def test_what_is_no_product_stays(gflops: float, seconds: float) -> None:
     assert processor_seconds("a", 4, 1000, gflops, (SLOW, FAST)) == pytest.approx(seconds)
 

@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = commands.add_parser("plan", help="say what a study asks for, before it is run")
     asked.add_argument("study", nargs="?", default=DEFAULT_STUDY, help="name or file of a study")
     asked.add_argument(
-        "--time", action="store_true", help="one line: how long it takes here, by a product timed now"
+        "--time",
+        action="store_true",
+        help="one line: how long it takes here, by a product timed now",
     )
     asked.set_defaults(run=_plan)
     ledger = commands.add_parser("claims", help="print what the papers claim, and what was decided")

@@ -27,7 +27,7 @@ def print_plan(study_name: str, results: Path) -> int:
 
 
 def print_time(study_name: str, results: Path) -> int:
-    """Print one line: how long the study takes here, from a product of matrices that is timed now."""
+    """Print one line: how long the study takes here, from a product that is timed now."""
     from lora_ledger.compute.device import gflops, resolve
 
     study = load(study_name)

@@ -1,9 +1,9 @@
-"""About how long a study takes on this machine, from whole runs on others and one product timed here.
+"""About how long a study takes here, from whole runs elsewhere and one product of matrices.
 
-In: a study, and the speed of a product of matrices here. Out: processor seconds, or None where no run
-of just these cells and tokens was measured. A time is `a + b / speed`: what does not depend on the
-product (starts, files, the judge) and what does, by the two measured runs nearest in kind. It
-times nothing itself; `compute.device.gflops` does.
+In: a study, and the speed of a product here. Out: processor seconds, or None where no run of just
+these cells and tokens was measured. A time is `a + b / speed`: what does not depend on the product
+(starts, files, the judge) and what does, by the slowest and the fastest measured machine. It times
+nothing itself; `compute.device.gflops` does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measured:
-    """One whole run: a study's cells and tokens that bear loss, the precision, GFLOP/s of a product of
-    two matrices of 2,048 on one thread, and the processor seconds of all jobs."""
+    """One whole run: a study's cells and tokens that bear loss, the precision, GFLOP/s of a product
+    of two matrices of 2,048 on one thread, and the processor seconds of all jobs."""
 
     study: str
     cells: int
