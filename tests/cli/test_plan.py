@@ -23,6 +23,7 @@ def test_a_study_that_was_not_run(
 def test_how_long_it_takes_is_one_line_with_what_it_was_measured_by(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    pytest.importorskip("torch")
     assert main.main(["plan", "smoke", "--time"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("smoke: ")

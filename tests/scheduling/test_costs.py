@@ -17,7 +17,8 @@ FAST = Measured("a", 4, 1000, "bf16", gflops=200, seconds=600)
 
 @pytest.mark.parametrize(("gflops", "seconds"), [(50, 1800), (200, 600), (100, 1000), (25, 3400)])
 def test_what_is_no_product_stays(gflops: float, seconds: float) -> None:
-    assert processor_seconds("a", 4, 1000, gflops, (SLOW, FAST)) == pytest.approx(seconds)
+    found = processor_seconds("a", 4, 1000, gflops, (SLOW, FAST))
+    assert found == pytest.approx((seconds, seconds))
 
 
 @pytest.mark.parametrize("asked", [("b", 4, 1000), ("a", 5, 1000), ("a", 4, 999)])
@@ -25,9 +26,13 @@ def test_another_study_was_not_measured(asked: tuple[str, int, int]) -> None:
     assert processor_seconds(*asked, 100, (SLOW, FAST)) is None
 
 
-def test_one_run_says_nothing_of_another_speed() -> None:
-    assert processor_seconds("a", 4, 1000, 100, (SLOW,)) is None
-    assert processor_seconds("a", 4, 1000, 100, (SLOW, SLOW)) is None
+@pytest.mark.parametrize(
+    ("gflops", "bounds"), [(50, (1800, 1800)), (100, (900, 1800)), (25, (1800, 3600))]
+)
+def test_one_run_gives_bounds(gflops: float, bounds: tuple[float, float]) -> None:
+    """What is no product stays at most, and shrinks with it at least."""
+    assert processor_seconds("a", 4, 1000, gflops, (SLOW,)) == pytest.approx(bounds)
+    assert processor_seconds("a", 4, 1000, gflops, (SLOW, SLOW)) == pytest.approx(bounds)
 
 
 @pytest.mark.parametrize("name", sorted({run.study for run in RUNS}))

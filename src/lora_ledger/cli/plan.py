@@ -58,9 +58,14 @@ def time_line(study: str, found: Plan, precision: str, gflops: float | None) -> 
         if run.study == study
     )
     return (
-        f"{study}: {every - done} of {every} jobs to do; the whole is about {seconds / 60:.0f} "
-        f"processor minutes ({speed}; measured: {kinds})"
+        f"{study}: {every - done} of {every} jobs to do; the whole is about "
+        f"{_range(*seconds)} processor minutes ({speed}; measured: {kinds})"
     )
+
+
+def _range(least: float, most: float) -> str:
+    low, high = (f"{seconds / 60:.0f}" for seconds in (least, most))
+    return low if low == high else f"{low} to {high}"
 
 
 def lines(found: Plan, study: str, keeps: bool) -> list[str]:

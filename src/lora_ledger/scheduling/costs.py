@@ -1,9 +1,10 @@
 """About how long a study takes here, from whole runs elsewhere and one product of matrices.
 
-In: a study, and the speed of a product here. Out: processor seconds, or None where no run of just
-these cells and tokens was measured. A time is `a + b / speed`: what does not depend on the product
-(starts, files, the judge) and what does, by the slowest and the fastest measured machine. It times
-nothing itself; `compute.device.gflops` does.
+In: a study, and the speed of a product here. Out: bounds of processor seconds, or None where no run
+of just these cells and tokens was measured. With runs at two speeds the time is `a + b / speed`:
+what does not depend on the product (starts, files, the judge) and what does. With one it lies
+between the measured time and that time scaled with the speed. It times nothing itself;
+`compute.device.gflops` does.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ RUNS: tuple[Measured, ...] = ()
 
 def processor_seconds(
     study: str, cells: int, tokens: int, gflops: float, runs: tuple[Measured, ...] = RUNS
-) -> float | None:
-    """Of all jobs, on a machine whose product reaches `gflops`; None without two measured runs."""
+) -> tuple[float, float] | None:
+    """(least, most) of all jobs, where a product reaches `gflops`; equal with two runs."""
     found = [run for run in runs if (run.study, run.cells, run.tokens) == (study, cells, tokens)]
-    if len(found) < 2:
+    if not found:
         return None
     slow, fast = min(found, key=lambda run: run.gflops), max(found, key=lambda run: run.gflops)
     if slow.gflops == fast.gflops:
-        return None
+        scaled = slow.seconds * slow.gflops / gflops
+        return min(scaled, slow.seconds), max(scaled, slow.seconds)
     per = (slow.seconds - fast.seconds) / (1 / slow.gflops - 1 / fast.gflops)
-    return slow.seconds + per * (1 / gflops - 1 / slow.gflops)
+    found_seconds = slow.seconds + per * (1 / gflops - 1 / slow.gflops)
+    return found_seconds, found_seconds
