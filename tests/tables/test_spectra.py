@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 import factories
 from factories import METHODS, study
@@ -141,6 +140,8 @@ def test_pairs(made: Path) -> None:
 def test_the_figure_has_a_line_for_each_method_and_one_for_noise(
     made: Path, tmp_path: Path
 ) -> None:
+    from matplotlib.figure import Figure
+
     record = read_record(made / "record.json")
     figure = draw(plan(), record.results["spectra"], "code")
     assert isinstance(figure, Figure)
