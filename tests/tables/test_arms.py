@@ -191,6 +191,7 @@ def test_figures_of_several_bases(tmp_path: Path) -> None:
             ("repair", "two"): -0.1,
         }
     )
+    pytest.importorskip("matplotlib")
     figures(wanted, tmp_path / "tables", tmp_path / "figures")
     drawn = (tmp_path / "figures/learning-forgetting.svg").read_text("utf-8")
     assert "one, a stand-in (base: random, weights: random), two, a stand-in" in drawn
@@ -202,5 +203,6 @@ def test_bases_alone(tmp_path: Path) -> None:
     write(tmp_path, wanted, {})
     found = rows(tmp_path / "tables", "learning", measure="humaneval, pass@1")
     assert [(row["model"], float(row["after"])) for row in found] == [("one", 0.0), ("two", 0.25)]
+    pytest.importorskip("matplotlib")
     figures(wanted, tmp_path / "tables", tmp_path / "figures")
     assert (tmp_path / "figures/benchmarks.png").stat().st_size > 5000
