@@ -72,6 +72,25 @@ def test_the_estimate_is_that_of_a_paired_t_by_hand() -> None:
     assert one.tested.se == pytest.approx(math.sqrt((left**2).sum() / 12 * 2 / 4), rel=1e-9)
 
 
+def test_settings_on_bases_of_their_own_are_held_against_them() -> None:
+    """A block that one setting lacks counts by the others: a paired t over blocks, by hand."""
+    plan = study(4, 2, one=rule(cells={"kind": "lora", "rank": 2}, against="base"))
+    made = observed(plan, np.random.default_rng(3), WORSE)
+    runs = tuple(run for run in made.runs if (run.setting, run.block) != ("s1", "s4"))
+    values = {**made.values, ("base", "target-loss"): 1.0}
+    (one,) = decide(plan, Observed(runs, values), CONFIG, {})
+    apart = [
+        np.mean(
+            [values[f"s{i}/r2/long/s{seed}", "target-loss"] - 1 for i in range(2 - (seed == 4))]
+        )
+        for seed in plan.seeds
+    ]
+    assert one.tested
+    assert (one.tested.n, one.tested.df) == (4, 3)
+    assert one.tested.estimate == pytest.approx(float(np.mean(apart)))
+    assert one.tested.se == pytest.approx(float(np.std(apart, ddof=1)) / 2)
+
+
 def test_a_slope_is_told_along_budgets() -> None:
     """The gap doubles with four times the tokens: 0.02 a doubling."""
     keys = {"test": "trend", "along": "budget", "where": {"budget": "all"}}

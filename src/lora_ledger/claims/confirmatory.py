@@ -75,14 +75,16 @@ def _difference(
 ) -> tuple[Estimate, str, float]:
     assert rule.metric
     metric = key(rule.metric, rule)
-    fits, weights, apart = [], [], []
+    fits, weights = [], []
+    apart: dict[str, list[float]] = {}
     for one in found:
         mine = [arm for arm in one.arms if arm in arms]
         if not mine:
             continue
         if rule.against == "base":
             after = one.matrix(observed, metric, mine, one.budgets).mean(axis=1)
-            apart.append(after - _base(observed, metric, one))
+            for block, value in zip(one.blocks, after - _base(observed, metric, one), strict=True):
+                apart.setdefault(block, []).append(float(value))
             continue
         names = [*mine, *one.against, *one.others]
         values = one.matrix(observed, metric, names, one.budgets)
@@ -94,7 +96,8 @@ def _difference(
         fits.append(blocked.fit(values[:, there]))
         weights.append(weight[there])
     if apart:
-        estimate = over_blocks(np.mean(apart, axis=0))
+        # Settings on bases of their own have other blocks.
+        estimate = over_blocks([float(np.mean(each)) for each in apart.values()])
         if not estimate.n:
             raise Missing(f"no value of {rule.metric} for the untouched model")
         return estimate, "paired t", estimate.se * math.sqrt(estimate.n / 2)
