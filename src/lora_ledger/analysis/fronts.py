@@ -14,21 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .statistics import Array, Interval, Resampling, bootstrap_mean
+from .statistics import Array, Interval, Resampling, bootstrap_mean, both_finite
 from .student import Estimate, over_blocks
 
 Points = tuple[npt.ArrayLike, npt.ArrayLike]
 """Learning and forgetting, [points] each; a point with a value that is not finite is left out."""
-
-
-def _finite(points: Points) -> tuple[Array, Array]:
-    learnt, forgotten = (np.asarray(v, dtype=np.float64).ravel() for v in points)
-    if len(learnt) != len(forgotten):
-        raise ValueError(
-            f"front: found {len(learnt)} and {len(forgotten)} values, expected equal numbers"
-        )
-    there = np.isfinite(learnt) & np.isfinite(forgotten)
-    return learnt[there], forgotten[there]
 
 
 def front(points: Points) -> tuple[Array, Array]:
@@ -36,7 +26,7 @@ def front(points: Points) -> tuple[Array, Array]:
 
     Of equal points one stays.
     """
-    learnt, forgotten = _finite(points)
+    learnt, forgotten = both_finite("front", points)
     order = np.lexsort((forgotten, -learnt))
     learnt, forgotten = learnt[order], forgotten[order]
     before = np.concatenate([[np.inf], np.minimum.accumulate(forgotten)[:-1]])[: len(learnt)]
@@ -74,7 +64,7 @@ def area_between(first: Points, second: Points) -> float:
     fronts = [front(one) for one in (first, second)]
     if not all(len(learnt) for learnt, _ in fronts):
         return math.nan
-    low = max(float(_finite(one)[0].min()) for one in (first, second))
+    low = max(float(both_finite("front", one)[0].min()) for one in (first, second))
     high = min(float(learnt[-1]) for learnt, _ in fronts)
     if not low < high:
         return math.nan

@@ -17,21 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .equivalence import Outcome, outcome
-from .statistics import Array
+from .statistics import Array, both_finite
 from .student import Estimate, over_blocks
 
 Path = tuple[npt.ArrayLike, npt.ArrayLike]
 """Target loss (lower is better) and forgetting, [points] each, by rising tokens or rates."""
-
-
-def _path(path: Path) -> tuple[Array, Array]:
-    losses, forgetting = (np.asarray(v, dtype=np.float64).ravel() for v in path)
-    if len(losses) != len(forgetting):
-        raise ValueError(
-            f"path: found {len(losses)} and {len(forgetting)} values, expected equal numbers"
-        )
-    there = np.isfinite(losses) & np.isfinite(forgetting)
-    return losses[there], forgetting[there]
 
 
 def at_loss(path: Path, target: float) -> float:
@@ -41,7 +31,7 @@ def at_loss(path: Path, target: float) -> float:
     rate; what comes after the least loss (too long, too hot) is another question. nan where the
     path begins below the target or never comes down to it.
     """
-    losses, forgetting = _path(path)
+    losses, forgetting = both_finite("path", path)
     reached = np.flatnonzero(losses <= target)
     if not len(reached):
         return math.nan
@@ -57,7 +47,7 @@ def common_target(first: Path, second: Path) -> float:
 
     Where the arms have learnt most, and forgotten most; nan where one begins below it.
     """
-    losses = [_path(one)[0] for one in (first, second)]
+    losses = [both_finite("path", one)[0] for one in (first, second)]
     if not all(len(one) for one in losses):
         return math.nan
     target = max(float(one.min()) for one in losses)

@@ -256,6 +256,18 @@ def _counts(units: int, resamples: int, seed: int, part: int) -> npt.NDArray[np.
     return counts
 
 
+def both_finite(what: str, pair: tuple[npt.ArrayLike, npt.ArrayLike]) -> tuple[Array, Array]:
+    """Two lists of values that go together, shapes [points], without the points at which either is
+    not finite. Raises ValueError, which calls them `what`, where their numbers differ."""
+    first, second = (np.asarray(v, dtype=np.float64).ravel() for v in pair)
+    if len(first) != len(second):
+        raise ValueError(
+            f"{what}: found {len(first)} and {len(second)} values, expected equal numbers"
+        )
+    there = np.isfinite(first) & np.isfinite(second)
+    return first[there], second[there]
+
+
 def wilson(successes: float, n: int, confidence: float = 0.95, what: str = "items") -> Interval:
     """Score interval of one proportion (Wilson 1927); it does not shrink to nothing at 0 or n."""
     if n == 0:
